@@ -1,0 +1,99 @@
+"""The journal: append-only events, one file per writer, torn tails tolerated.
+
+A writer never shares its file, so no lock is needed on any filesystem. A reader takes every
+complete line; a line cut off by a kill is not an event, since the writer had not returned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exa_cli.base import clock
+from exa_cli.base.errors import Damaged
+from exa_cli.base.files import fsync_dir
+
+
+@dataclass(frozen=True)
+class Event:
+    """One journal line. ``n`` counts within its writer, ``t`` is seconds since the epoch."""
+
+    t: float
+    writer: str
+    n: int
+    kind: str
+    fields: dict[str, Any]
+
+
+def writer_name(role: str) -> str:
+    """A writer's name that no other process has: ``login-1f9c03aa``, ``job-001-2-1f9c03aa``."""
+    return f"{role}-{secrets.token_hex(4)}"
+
+
+class Journal:
+    """The one writer of ``RUN/journal/WRITER.jsonl``."""
+
+    def __init__(self, run_dir: Path, writer: str) -> None:
+        self.path = run_dir / "journal" / f"{writer}.jsonl"
+        self._n = 0
+        self.path.parent.mkdir(exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(self.path, flags, 0o644)
+        fsync_dir(self.path.parent)
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Record an event; it is on the disk when this returns. Raises OSError."""
+        record = {"t": clock.iso(), "n": self._n, "event": event, **fields}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        os.fsync(self._fd)
+        self._n += 1
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def parse_line(writer: str, line: bytes) -> Event:
+    """One line → event. Raises ValueError or KeyError for what is not one."""
+    record = json.loads(line)
+    t, n, kind = clock.parse_iso(record.pop("t")), record.pop("n"), record.pop("event")
+    return Event(t, writer, n, kind, record)
+
+
+def read_file(path: Path) -> list[Event]:
+    """All whole events of one writer. Raises Damaged for a bad line that is not the last."""
+    lines = path.read_bytes().split(b"\n")
+    events = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            events.append(parse_line(path.stem, line))
+        except (ValueError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise Damaged("a journal line cannot be read", where=f"{path}:{number}") from error
+    return events
+
+
+def read(run_dir: Path) -> list[Event]:
+    """Every event of a run, by time, then writer, then count.
+
+    Clocks of several hosts differ, so no decision rests on the order across writers: attempts,
+    lives and epochs are numbered for that.
+    """
+    files = sorted((run_dir / "journal").glob("*.jsonl"))
+    events = [event for path in files for event in read_file(path)]
+    return sorted(events, key=lambda e: (e.t, e.writer, e.n))

@@ -1,0 +1,17 @@
+"""Times of length as schedulers write them: HH:MM:SS."""
+
+from __future__ import annotations
+
+PATTERN = r"\d{1,4}:[0-5]\d:[0-5]\d"
+FORM = 'HH:MM:SS, for example "01:30:00"'
+
+
+def seconds(text: str) -> int:
+    """``"01:30:00"`` → 5400. The text has matched `PATTERN`."""
+    hours, minutes, rest = (int(part) for part in text.split(":"))
+    return hours * 3600 + minutes * 60 + rest
+
+
+def text(seconds: int) -> str:
+    """5400 → ``"01:30:00"``."""
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
