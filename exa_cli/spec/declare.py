@@ -12,7 +12,6 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Literal, TypeVar, Union
 
 from exa_cli.base.errors import ExaError, Invalid, several
@@ -69,7 +68,6 @@ def declaration(field: dataclasses.Field[Any]) -> Key:
     return declared
 
 
-@cache
 def hints(cls: Any) -> dict[str, Any]:
     """Resolved annotations of a table."""
     return typing.get_type_hints(cls)

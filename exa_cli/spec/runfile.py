@@ -1,0 +1,212 @@
+"""The run file: what a user asks for, key by key.
+
+Defaults written here are exa's; ``"auto"`` means that `exa_cli.plan` chooses, freezes the
+choice in plan.json at the first submit, and says why.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from exa_cli.base.errors import Invalid
+from exa_cli.spec import times
+from exa_cli.spec.declare import AUTO, Auto, build, key, table
+from exa_cli.spec.toml import TomlDoc
+
+NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,39}"
+NAME_FORM = "a letter, then up to 39 letters, digits, _ . -"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _legal_environment(values: dict[str, str]) -> str | None:
+    for name, value in values.items():
+        if not _VARIABLE.fullmatch(name):
+            return f"{name!r} is not a name a shell can export"
+        if "\0" in value:
+            return f"the value of {name} holds a NUL byte"
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What is asked of the scheduler."""
+
+    nodes: int | Auto = key(AUTO, help="Nodes to ask for; auto = the site's default.", minimum=1)
+    walltime: str = key(
+        "01:00:00", help="Time limit of one job.", pattern=times.PATTERN, form=times.FORM
+    )
+    queue: str | Auto = key(AUTO, help="Queue or partition; auto = the best that fits.")
+    account: str | None = key(None, help="Project or account to charge, where a site wants one.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which model; `exa model list` names the presets."""
+
+    preset: str = key("alphaexa-ci", help="A preset of `exa model list`.")
+    vocab: int | Auto = key(
+        AUTO, help="Vocabulary size; auto = the prepared data's.", minimum=2, unit="tokens"
+    )
+    top_k: int | None = key(
+        None, help="Experts a token is sent to; absent = the preset's.", minimum=1
+    )
+    layers: int | None = key(None, help="Number of blocks; absent = the preset's.", minimum=1)
+    init_std: float | None = key(
+        None, help="Standard deviation of initial weights; absent = the preset's.", minimum=0
+    )
+    aux_coef: float | None = key(
+        None, help="Weight of the load-balancing loss; absent = the preset's.", minimum=0
+    )
+    z_coef: float | None = key(
+        None, help="Weight of the router z-loss; absent = the preset's.", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What it learns from."""
+
+    path: str = key(
+        "builtin:python-stdlib",
+        help="A directory made by `exa data prepare`, or text to prepare on first use.",
+    )
+    vocab: int = key(
+        512, help="Vocabulary when the text is prepared on first use.", minimum=259, maximum=1 << 24
+    )
+    text_field: str = key("text", help="The field of a .jsonl document that holds its text.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """How it learns."""
+
+    steps: int = key(800, help="Optimizer steps in all.", minimum=1)
+    seq_len: int = key(256, help="Tokens in a sequence.", minimum=2, unit="tokens")
+    global_batch: int | Auto = key(
+        AUTO, help="Sequences in a step, over all ranks.", minimum=1, unit="sequences"
+    )
+    microbatch: int | Auto = key(
+        AUTO, help="Sequences in one forward pass; belongs to the run, not the layout.", minimum=1
+    )
+    lr: float = key(2e-3, help="Peak learning rate.", minimum=0)
+    min_lr_ratio: float = key(
+        0.0, help="Final learning rate as a share of the peak.", minimum=0, maximum=1
+    )
+    warmup: int | Auto = key(
+        AUTO, help="Steps of linear warm-up; auto = 5 % of the steps.", minimum=0
+    )
+    schedule: str = key(
+        "wsd", help="Learning rate after the warm-up.", choices=("wsd", "cosine", "constant")
+    )
+    decay_fraction: float = key(
+        0.3, help="Share of the steps that wsd decays over, at the end.", minimum=0, maximum=1
+    )
+    beta1: float = key(0.9, help="AdamW β1.", minimum=0, maximum=1)
+    beta2: float = key(0.95, help="AdamW β2.", minimum=0, maximum=1)
+    eps: float = key(1e-8, help="AdamW ε.", minimum=0)
+    weight_decay: float = key(0.1, help="Decoupled weight decay of matrices.", minimum=0)
+    clip: float = key(1.0, help="Largest global gradient norm; 0 = no clipping.", minimum=0)
+    precision: str = key(
+        "bf16", help="bf16 = autocast over fp32 weights.", choices=("bf16", "fp32")
+    )
+    seed: int = key(1, help="Seed of weights, sample order and all else random.", minimum=0)
+    validate_every: int | Auto = key(
+        AUTO, help="Steps between validations; auto = a tenth of the steps.", minimum=1
+    )
+    validate_windows: int = key(
+        64, help="Held-out sequences a validation reads.", minimum=1, unit="sequences"
+    )
+    log_every: int = key(1, help="Steps between lines of metrics.jsonl.", minimum=1)
+    threads: int | Auto = key(
+        AUTO, help="CPU threads of a rank; auto = the node's cores over its ranks.", minimum=1
+    )
+    compile: bool = key(False, help="Run blocks through torch.compile.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """How it is spread over ranks."""
+
+    engine: str = key(
+        "fsdp2",
+        help="fsdp2 shards weights and optimizer; ddp copies them (the reference).",
+        choices=("fsdp2", "ddp"),
+    )
+    ranks_per_node: int | Auto = key(
+        AUTO, help="Ranks on a node; auto = the site's devices.", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What is kept of it."""
+
+    every: int | Auto = key(
+        AUTO, help="Steps between checkpoints; auto = a tenth of the steps.", minimum=1
+    )
+    keep: int = key(
+        3, help="Verified checkpoints that are kept; the last one always is.", minimum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What happens when it cannot go on."""
+
+    stop_before: str | Auto = key(
+        AUTO,
+        help="Time before the walltime's end at which a run saves and stops; "
+        "auto = a tenth of the walltime, between 10 s and 5 min.",
+        pattern=times.PATTERN,
+        form=times.FORM,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """A whole run file."""
+
+    name: str | None = key(
+        None,
+        help="Name of the run; absent = the file's name.",
+        pattern=NAME_PATTERN,
+        form=NAME_FORM,
+    )
+    resources: Resources = table(Resources, help="What is asked of the scheduler.")
+    model: Model = table(Model, help="Which model.")
+    data: Data = table(Data, help="What it learns from.")
+    train: Train = table(Train, help="How it learns.")
+    parallel: Parallel = table(Parallel, help="How it is spread over ranks.")
+    checkpoint: Checkpoint = table(Checkpoint, help="What is kept of it.")
+    policy: Policy = table(Policy, help="What happens when it cannot go on.")
+    env: dict[str, str] = key(
+        {}, help="Variables exported to every rank.", check=_legal_environment
+    )
+
+
+def read(doc: TomlDoc) -> RunFile:
+    """A run file from its document. Raises Invalid with every fault, each with its line."""
+    run = build(RunFile, doc)
+    if run.train.decay_fraction == 0 and run.train.schedule == "wsd":
+        raise Invalid(
+            "the schedule wsd needs a decay",
+            where=doc.where(("train", "decay_fraction")),
+            hint='give train.decay_fraction above 0, or train.schedule = "constant"',
+        )
+    return run
+
+
+def checked_name(text: str, where: str) -> str:
+    """A run's name. Raises Invalid: names become job names, directories and shell words."""
+    if not re.fullmatch(NAME_PATTERN, text):
+        raise Invalid(f"{text!r} cannot name a run", where=where, hint=f"use {NAME_FORM}")
+    return text
+
+
+def dump(values: dict[str, Any]) -> str:
+    """A document's values as TOML text, for the frozen run.toml."""
+    import tomli_w
+
+    return tomli_w.dumps(values)
