@@ -46,7 +46,7 @@ def _property(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     if cls := subtable(hint):
         return {**json_schema(cls), "description": declared.help}
     kinds = [_limited(_type(kind), declared) for kind in alternatives(hint)]
-    made = dict(kinds[0]) if len(kinds) == 1 else {"anyOf": kinds}
+    made: dict[str, Any] = dict(kinds[0]) if len(kinds) == 1 else {"anyOf": kinds}
     made["description"] = declared.help
     if isinstance(field.default, (int, float, str, bool)):
         made["default"] = field.default
@@ -131,8 +131,9 @@ def _rows(cls: type[Any]) -> Iterator[str]:
         hint = hints(cls)[field.name]
         if subtable(hint) is None:
             declared = declaration(field)
-            unit = f" ({declared.unit})" if declared.unit else ""
-            yield f"| `{field.name}` | {_default(field)} | {_legal(hint, declared)} | {declared.help}{unit} |"
+            meaning = declared.help + (f" ({declared.unit})" if declared.unit else "")
+            cells = (f"`{field.name}`", _default(field), _legal(hint, declared), meaning)
+            yield f"| {' | '.join(cells)} |"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -1,0 +1,141 @@
+"""The run directory: where each file of a run lies, and how a run comes to exist.
+
+A run directory is filled under a temporary name and renamed: it exists whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exa_cli.base.errors import Damaged, Invalid
+from exa_cli.base.files import fsync_dir, read_json, write_json, write_text
+
+RUNS_VARIABLE = "EXA_RUNS"
+
+
+def runs_root() -> Path:
+    """``$EXA_RUNS``, or ``./runs``."""
+    return Path(os.environ.get(RUNS_VARIABLE) or "runs").absolute()
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of a run. ``path`` is absolute; its last part is the run's id, ``NAME-xxxx``."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def name(self) -> str:
+        return self.run_id.rpartition("-")[0]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics"
+
+    def attempt(self, attempt: str) -> Path:
+        return self.path / "attempts" / attempt
+
+    def life(self, attempt: str, life: int) -> Path:
+        return self.attempt(attempt) / "lives" / str(life)
+
+    def tag(self, attempt: str) -> str:
+        """The name a job carries at the scheduler; what a lost submission is found again by."""
+        return f"exa-{self.run_id}-{attempt}"
+
+    def plan(self) -> dict[str, Any]:
+        """The frozen plan. Raises Damaged when it cannot be read."""
+        return self._frozen("plan.json")
+
+    def request(self, attempt: str) -> dict[str, Any]:
+        """What an attempt asks the scheduler for. Raises Damaged when it cannot be read."""
+        return self._frozen(f"attempts/{attempt}/request.json")
+
+    def _frozen(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            frozen: dict[str, Any] = read_json(path)
+        except (OSError, ValueError) as error:
+            hint = "the run cannot go on without it; restore the file or submit a new run"
+            raise Damaged(f"cannot read {name}: {error}", where=str(path), hint=hint) from error
+        return frozen
+
+
+def attempt_name(number: int) -> str:
+    return f"{number:03d}"
+
+
+def attempts(run: RunDir) -> list[str]:
+    """Names of the attempts that have a directory, oldest first."""
+    folder = run.path / "attempts"
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(name for name in names if re.fullmatch(r"\d{3,}", name))
+
+
+def own_suffix(name: str) -> str:
+    """The suffix of a run the user named: a function of the name, so that one name is one
+    directory and the rename that makes the second fails, however close the two come."""
+    return hashlib.sha256(name.encode()).hexdigest()[:4]
+
+
+def create(root: Path, name: str, *, unique: bool, files: dict[str, Any]) -> RunDir:
+    """Make a run directory with its frozen files, whole or not at all.
+
+    Args:
+        root: the folder of runs; made when missing.
+        name: a checked name.
+        unique: True when the user gave the name: then a second run of that name is refused.
+        files: file name → text, or a value written as JSON.
+
+    Raises:
+        Invalid: the name is taken, or the folder cannot be written.
+    """
+    suffix = own_suffix(name) if unique else secrets.token_hex(2)
+    target = root / f"{name}-{suffix}"
+    temporary = root / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _fill(temporary, files)
+        os.rename(temporary, target)
+        fsync_dir(root)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise _cannot_create(error, target, name, unique) from error
+    return RunDir(target)
+
+
+def _fill(folder: Path, files: dict[str, Any]) -> None:
+    for part in ("journal", "attempts", "checkpoints/epochs", "metrics"):
+        (folder / part).mkdir(parents=True)
+    for name, content in files.items():
+        write = write_text if isinstance(content, str) else write_json
+        write(folder / name, content)
+
+
+def _cannot_create(error: OSError, target: Path, name: str, unique: bool) -> Invalid:
+    if unique and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        return Invalid(
+            f"a run named {name} exists already",
+            where=str(target),
+            hint=f"exa resume {name} continues it; choose another --name for a new one",
+        )
+    return Invalid(
+        f"cannot make the run directory: {error.strerror}",
+        where=str(target),
+        hint=f"${RUNS_VARIABLE} names the folder of runs; it must be writable",
+    )
