@@ -1,0 +1,124 @@
+"""The command ``exa``: a group that loads a verb only when it is called.
+
+Each verb is ``exa_cli/commands/VERB.py`` with a click command named ``command``. Its line in
+the table below is all that ``exa --help`` needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from exa_cli import __version__
+from exa_cli.base import trace
+from exa_cli.base.errors import ExaError
+
+VERBS = {
+    "init": "Write a commented run file that runs as it stands.",
+    "submit": "Plan a run, write its script and submit it.",
+    "resume": "Continue a run from its last committed step.",
+    "status": "Show runs, or one run in detail.",
+    "logs": "Show what a run printed.",
+    "cancel": "End a run's job; it is not resubmitted.",
+    "report": "Tell a run's story: attempts, lives, tokens, loss curve.",
+    "data": "Prepare text for training; look at prepared data.",
+    "model": "List models; print exact parameters, FLOPs and bytes.",
+    "ckpt": "List, verify and export checkpoints.",
+}
+HIDDEN = {"job": "The supervisor; a job script calls it."}
+
+EXAMPLES = """\b
+Examples:
+  exa init && exa submit run.toml --follow
+  exa status demo --watch
+  exa resume demo
+"""
+
+
+class Verbs(click.Group):
+    """A click group whose commands live in modules that are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS and cmd_name not in HIDDEN:
+            return None
+        module = importlib.import_module(f"exa_cli.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and args[0] not in HIDDEN:
+            from exa_cli.spec.declare import nearest
+
+            ctx.fail(f"there is no command {args[0]!r}; {nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.version_option(__version__, prog_name="exa")
+@click.option("--debug", is_flag=True, help="Show the Python trace of an error.")
+def group(debug: bool) -> None:
+    """Train large models through batch systems: plan, submit, watch, resume.
+
+    stdout is data, stderr is talk. Every reading command has --json. Exit codes: 0 done,
+    2 usage, 3 invalid request, 4 refused by the scheduler, 5 unreachable, 6 not found,
+    7 damaged, 8 run failed, 9 findings, 130 interrupted (docs/cli.md).
+    """
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: run a verb and leave with a documented exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in args or bool(os.environ.get("EXA_DEBUG"))
+    sys.exit(run([a for a in args if a != "--debug"], debug))
+
+
+def run(args: list[str], debug: bool) -> int:
+    """Run the command line ``args``; every outcome becomes an exit code and a message."""
+    try:
+        result: Any = group.main(args, prog_name="exa", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except ExaError as error:
+        if debug:
+            raise
+        return _complain(error)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; a submitted job goes on", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001  the last resort: say it is a bug, and where its trace is
+        if debug:
+            raise
+        return _confess(error)
+
+
+def _complain(error: ExaError) -> int:
+    click.echo(click.style("exa: ", fg="red", bold=True) + str(error), err=True)
+    return error.code
+
+
+def _confess(error: Exception) -> int:
+    click.echo(
+        f"exa: this is a bug in exa: {type(error).__name__}: {error}\n"
+        f"  at: {trace.keep(error)}\n"
+        "  hint: send that file with your report; --debug shows the trace here",
+        err=True,
+    )
+    return 1
