@@ -103,7 +103,7 @@ def run(args: list[str], debug: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001  the last resort: say it is a bug, and where its trace is
+    except Exception as error:  # the last resort: say that it is a bug
         if debug:
             raise
         return _confess(error)

@@ -1,0 +1,1 @@
+"""What an end means and what comes next: pure functions with their truth tables."""

@@ -1,0 +1,141 @@
+"""Why a life ended: one word out of everything that was seen.
+
+Truth table of `classify`, first row that holds wins; every row is a test:
+
+| seen | cause |
+|---|---|
+| rank 0 recorded `done` | finished |
+| the user cancelled | cancelled |
+| a health check failed for lack of space | disk-full |
+| a health check failed | launch-failed |
+| the supervisor killed ranks that made no progress | hang |
+| a rank's own record names a cause | that cause, disk-full and bad-numbers first |
+| the kernel killed for memory while it ran | out-of-memory |
+| ranks stopped as asked before the walltime's end | walltime |
+| ranks stopped as asked, on a signal from outside | preempted |
+| the scheduler says: walltime | walltime |
+| the scheduler says: cancelled | cancelled |
+| the scheduler says: preempted | preempted |
+| the scheduler says: node failure | node-failure |
+| the launcher failed before any rank trained | launch-failed |
+| the launcher failed after that | rank-failure |
+| none of these | unknown |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+CAUSES = (
+    "finished walltime preempted node-failure rank-failure out-of-memory hang bad-numbers "
+    "disk-full submit-refused launch-failed stopped cancelled unknown"
+).split()
+
+_RANKED = ("disk-full", "bad-numbers", "out-of-memory", "stopped", "launch-failed", "rank-failure")
+_SCHEDULER = {
+    "walltime": "walltime",
+    "cancelled": "cancelled",
+    "preempted": "preempted",
+    "node failure": "node-failure",
+}
+
+
+@dataclass(frozen=True)
+class RankError:
+    """What a failing rank wrote about itself before it left."""
+
+    rank: int
+    cause: str
+    what: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Health:
+    """A failed check before the launch. ``cause`` is launch-failed or disk-full."""
+
+    check: str
+    what: str
+    cause: str = "launch-failed"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything known about how a life ended; None and empty mean: not seen."""
+
+    done: bool = False
+    cancelled: bool = False
+    health: Health | None = None
+    hang: str | None = None
+    rank_errors: tuple[RankError, ...] = ()
+    memory_kill: bool = False
+    stopped_for: str | None = None
+    launcher_exit: int | None = None
+    trained: bool = False
+    scheduler_reason: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A cause with the sentences that led to it, most telling first."""
+
+    cause: str
+    evidence: tuple[str, ...]
+
+
+def classify(seen: Seen) -> Ended:
+    """The cause of an end. Pure; the truth table is the module's docstring."""
+    cause, reason = _verdict(seen)
+    lines = [reason, *(f"rank {e.rank}: {e.what}" for e in seen.rank_errors), *seen.notes]
+    return Ended(cause, tuple(dict.fromkeys(line for line in lines if line)))
+
+
+def _verdict(seen: Seen) -> tuple[str, str]:
+    if seen.done:
+        return "finished", "the last step is committed"
+    if seen.cancelled:
+        return "cancelled", "the user cancelled"
+    if seen.health:
+        return seen.health.cause, f"{seen.health.check}: {seen.health.what}"
+    if seen.hang:
+        return "hang", seen.hang
+    if named := sorted(seen.rank_errors, key=_weight):
+        return named[0].cause, f"rank {named[0].rank}: {named[0].what}"
+    return _from_outside(seen)
+
+
+def _weight(error: RankError) -> int:
+    return _RANKED.index(error.cause) if error.cause in _RANKED else len(_RANKED)
+
+
+def _from_outside(seen: Seen) -> tuple[str, str]:
+    if seen.memory_kill:
+        return "out-of-memory", "the kernel killed a process for memory during this life"
+    if seen.stopped_for:
+        cause = "walltime" if seen.stopped_for == "walltime" else "preempted"
+        return cause, f"saved and stopped as asked: {seen.stopped_for}"
+    if cause := _SCHEDULER.get(seen.scheduler_reason or ""):
+        return cause, f"the scheduler says: {seen.scheduler_reason}"
+    return _from_launcher(seen)
+
+
+def _from_launcher(seen: Seen) -> tuple[str, str]:
+    status = seen.launcher_exit
+    if status is None or status == 0:
+        return "unknown", "no process left a word about its end"
+    words = f"the launcher ended with {exit_words(status)}"
+    if not seen.trained:
+        return "launch-failed", f"{words} before any rank trained"
+    return "rank-failure", words
+
+
+def exit_words(status: int) -> str:
+    """An exit status in words. Negative, or above 128 as shells and launchers fold it: a signal."""
+    import signal
+
+    number = -status if status < 0 else status - 128
+    try:
+        return f"status {status} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"status {status}"
