@@ -51,8 +51,9 @@ class ModelConfig:
     def vocab_padded(self) -> int:
         """Rows of the embedding and head: vocab rounded up to a multiple of VOCAB_MULTIPLE.
 
-        The extra rows exist and are counted, but no logit is made of them: their probability
-        is exactly 0, and they never win. 250,000 → 250,112; 1,000 → 1,024; 512 → 512.
+        The extra rows exist and are counted, but their logits are cut off before softmax and
+        before any answer: their probability is exactly 0, they never win, and they get no
+        gradient. 250,000 → 250,112; 1,000 → 1,024; 512 → 512.
         """
         return -(-self.vocab // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
