@@ -27,9 +27,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 CAUSES = (
-    "finished walltime preempted node-failure rank-failure out-of-memory hang bad-numbers "
-    "disk-full submit-refused launch-failed stopped cancelled unknown"
-).split()
+    "finished",
+    "walltime",
+    "preempted",
+    "node-failure",
+    "rank-failure",
+    "out-of-memory",
+    "hang",
+    "bad-numbers",
+    "disk-full",
+    "submit-refused",
+    "launch-failed",
+    "stopped",
+    "cancelled",
+    "unknown",
+)
 
 _RANKED = ("disk-full", "bad-numbers", "out-of-memory", "stopped", "launch-failed", "rank-failure")
 _SCHEDULER = {
@@ -115,8 +127,8 @@ def _from_outside(seen: Seen) -> tuple[str, str]:
     if seen.stopped_for:
         cause = "walltime" if seen.stopped_for == "walltime" else "preempted"
         return cause, f"saved and stopped as asked: {seen.stopped_for}"
-    if cause := _SCHEDULER.get(seen.scheduler_reason or ""):
-        return cause, f"the scheduler says: {seen.scheduler_reason}"
+    if known := _SCHEDULER.get(seen.scheduler_reason or ""):
+        return known, f"the scheduler says: {seen.scheduler_reason}"
     return _from_launcher(seen)
 
 

@@ -1,0 +1,265 @@
+"""A run's state: a pure fold over its journal, its checkpoints and the scheduler's answers.
+
+Nothing here is stored. Losing any index loses nothing; asking twice gives the same answer.
+Unknown is a value: a scheduler that does not answer never turns into "the job is gone".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from exa_cli.base import clock
+from exa_cli.runs.journal import Event
+
+_ROLE = re.compile(r"(job|rank)-(\d{3,})-(\d+)-[0-9a-f]+")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a scheduler said about one attempt's job, and when.
+
+    ``cause`` and ``evidence`` are the policy's reading of it; they serve where the supervisor
+    left no word of its own.
+    """
+
+    state: str
+    cause: str | None = None
+    evidence: tuple[str, ...] = ()
+    started: float | None = None
+    ended: float | None = None
+    source: str = "scheduler"
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One submission and all its lives."""
+
+    attempt: str
+    tag: str
+    state: str
+    cause: str | None = None
+    job_id: str | None = None
+    nodes: int | None = None
+    started: float | None = None
+    ended: float | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    evidence: tuple[str, ...] = ()
+    lives: int = 0
+    source: str = "journal"
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands."""
+
+    run: str
+    state: str
+    cause: str | None
+    step: int
+    steps_total: int
+    attempts: tuple[Attempt, ...]
+    source: str = "journal"
+    age_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """The events of one attempt, sorted by who wrote them."""
+
+    name: str
+    login: list[Event] = field(default_factory=list)
+    lives: dict[int, list[Event]] = field(default_factory=dict)
+
+    def last(self, kind: str) -> Event | None:
+        found = [e for e in self.login if e.kind == kind]
+        return found[-1] if found else None
+
+    def of_lives(self, kind: str) -> list[Event]:
+        return [e for life in sorted(self.lives) for e in self.lives[life] if e.kind == kind]
+
+
+def place(event: Event) -> tuple[str, int] | None:
+    """The attempt and life whose process wrote an event; None for the login node's."""
+    found = _ROLE.fullmatch(event.writer)
+    return (found[2], int(found[3])) if found else None
+
+
+def _by_attempt(events: Iterable[Event]) -> dict[str, _Facts]:
+    facts: dict[str, _Facts] = {}
+    for event in events:
+        where = place(event)
+        name = where[0] if where else event.fields.get("attempt")
+        if name is None:
+            continue
+        mine = facts.setdefault(name, _Facts(name))
+        if where:
+            mine.lives.setdefault(where[1], []).append(event)
+        else:
+            mine.login.append(event)
+    return dict(sorted(facts.items()))
+
+
+def fold(
+    run: str,
+    steps_total: int,
+    events: list[Event],
+    observed: dict[str, Observed],
+    progress: int = 0,
+) -> RunState:
+    """The state of a run.
+
+    Args:
+        run: its id.
+        steps_total: optimizer steps it was asked for.
+        events: the whole journal.
+        observed: by attempt, what the scheduler said; an attempt that is missing was not asked
+            about, which is the same as unknown.
+        progress: the newest completed step that the metrics show.
+    """
+    attempts = tuple(_attempt(f, observed.get(f.name)) for f in _by_attempt(events).values())
+    done = any(e.kind == "done" for e in events)
+    state, cause = _run_state(attempts, done, events)
+    last = attempts[-1] if attempts else None
+    steps = [progress, *(a.last_step or 0 for a in attempts)]
+    return RunState(
+        run,
+        state,
+        cause,
+        steps_total if done else max(steps),
+        steps_total,
+        attempts,
+        last.source if last else "journal",
+        last.age_s if last else 0.0,
+    )
+
+
+def _run_state(
+    attempts: tuple[Attempt, ...], done: bool, events: list[Event]
+) -> tuple[str, str | None]:
+    if done:
+        return "done", "finished"
+    if not attempts:
+        return "unknown", None
+    last = attempts[-1]
+    if last.state in ("queued", "running"):
+        return last.state, None
+    if any(e.kind == "cancelled" and e.fields.get("attempt") == last.attempt for e in events):
+        return "cancelled", "cancelled"
+    if last.state == "unknown":
+        return "unknown", None
+    return ("cancelled" if last.cause == "cancelled" else "failed"), last.cause
+
+
+def _attempt(facts: _Facts, seen: Observed | None) -> Attempt:
+    intent, accepted, refused = (facts.last(k) for k in ("intent", "accepted", "refused"))
+    ended = _last_end(facts)
+    state, source, age = _attempt_state(accepted, refused, ended, seen)
+    starts = facts.of_lives("life")
+    began = starts[0].t if starts else (seen.started if seen else None)
+    cause, evidence = _cause(facts, refused, ended, seen, state)
+    return Attempt(
+        attempt=facts.name,
+        tag=intent.fields.get("tag", "") if intent else "",
+        state=state,
+        cause=cause,
+        job_id=accepted.fields.get("job_id") if accepted else None,
+        nodes=intent.fields.get("nodes") if intent else None,
+        started=began,
+        ended=_end_time(ended, seen, state),
+        first_step=_first_step(facts),
+        last_step=_last_step(facts),
+        evidence=evidence,
+        lives=len(facts.lives),
+        source=source,
+        age_s=age,
+    )
+
+
+def _last_end(facts: _Facts) -> Event | None:
+    """The end that the newest life recorded; an older life's end does not end the attempt."""
+    newest = max(facts.lives, default=0)
+    ends = [e for e in facts.lives.get(newest, []) if e.kind == "ended"]
+    return ends[-1] if ends else None
+
+
+def _attempt_state(
+    accepted: Event | None, refused: Event | None, ended: Event | None, seen: Observed | None
+) -> tuple[str, str, float]:
+    if ended or (refused and not accepted):
+        word = ended or refused
+        return "ended", "journal", max(0.0, clock.now() - word.t) if word else 0.0
+    if seen:
+        return seen.state, seen.source, seen.age_s
+    return "unknown", "journal", 0.0
+
+
+def _end_time(ended: Event | None, seen: Observed | None, state: str) -> float | None:
+    if state != "ended":
+        return None
+    return ended.t if ended else (seen.ended if seen else None)
+
+
+def _cause(
+    facts: _Facts, refused: Event | None, ended: Event | None, seen: Observed | None, state: str
+) -> tuple[str | None, tuple[str, ...]]:
+    if state != "ended":
+        return None, ()
+    if ended:
+        return ended.fields["cause"], tuple(ended.fields.get("evidence", ()))
+    if refused:
+        return "submit-refused", (str(refused.fields.get("message", "")),)
+    if seen is None:
+        return "unknown", ()
+    silence = "" if facts.lives else "no life of this attempt ever started"
+    return seen.cause or "unknown", tuple(line for line in (*seen.evidence, silence) if line)
+
+
+def _first_step(facts: _Facts) -> int | None:
+    loaded = facts.of_lives("loaded")
+    return loaded[0].fields["step"] + 1 if loaded else None
+
+
+def _last_step(facts: _Facts) -> int | None:
+    kinds = ("loaded", "committed", "stopped", "done", "ended")
+    steps = [e.fields.get("step") for kind in kinds for e in facts.of_lives(kind)]
+    known = [s for s in steps if isinstance(s, int)]
+    return max(known, default=None)
+
+
+def to_json(state: RunState) -> dict[str, Any]:
+    """The part of ``exa status RUN --json`` that the fold knows."""
+    return {
+        "schema": 1,
+        "run": state.run,
+        "state": state.state,
+        "cause": state.cause,
+        "step": state.step,
+        "steps_total": state.steps_total,
+        "attempts": [_attempt_json(a) for a in state.attempts],
+        "source": state.source,
+        "age_s": round(state.age_s, 3),
+    }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "job_id": attempt.job_id,
+        "state": attempt.state,
+        "cause": attempt.cause,
+        "nodes": attempt.nodes,
+        "started": clock.iso(attempt.started) if attempt.started else None,
+        "ended": clock.iso(attempt.ended) if attempt.ended else None,
+        "first_step": attempt.first_step,
+        "last_step": attempt.last_step,
+        "lives": attempt.lives,
+        "evidence": list(attempt.evidence),
+        "source": attempt.source,
+        "age_s": round(attempt.age_s, 3),
+    }
