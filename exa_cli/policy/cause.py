@@ -16,7 +16,9 @@ Truth table of `classify`, first row that holds wins; every row is a test:
 | the scheduler says: walltime | walltime |
 | the scheduler says: cancelled | cancelled |
 | the scheduler says: preempted | preempted |
-| the scheduler says: node failure | node-failure |
+| the scheduler says: node-failure | node-failure |
+| the scheduler says: out-of-memory | out-of-memory |
+| the scheduler says: launch-failed | launch-failed |
 | the launcher failed before any rank trained | launch-failed |
 | the launcher failed after that | rank-failure |
 | none of these | unknown |
@@ -48,7 +50,9 @@ _SCHEDULER = {
     "walltime": "walltime",
     "cancelled": "cancelled",
     "preempted": "preempted",
-    "node failure": "node-failure",
+    "node-failure": "node-failure",
+    "out-of-memory": "out-of-memory",
+    "launch-failed": "launch-failed",
 }
 
 

@@ -87,27 +87,29 @@ def attempts(run: RunDir) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"\d{3,}", name))
 
 
-def own_suffix(name: str) -> str:
-    """The suffix of a run the user named: a function of the name, so that one name is one
-    directory and the rename that makes the second fails, however close the two come."""
-    return hashlib.sha256(name.encode()).hexdigest()[:4]
+def new_id(name: str, *, unique: bool) -> str:
+    """A run's id, ``NAME-xxxx``.
+
+    When the user gave the name (``unique``), the suffix is a function of it: one name is one
+    directory, and the rename that makes the second fails however close the two come.
+    """
+    suffix = hashlib.sha256(name.encode()).hexdigest()[:4] if unique else secrets.token_hex(2)
+    return f"{name}-{suffix}"
 
 
-def create(root: Path, name: str, *, unique: bool, files: dict[str, Any]) -> RunDir:
+def create(root: Path, run_id: str, files: dict[str, Any]) -> RunDir:
     """Make a run directory with its frozen files, whole or not at all.
 
     Args:
         root: the folder of runs; made when missing.
-        name: a checked name.
-        unique: True when the user gave the name: then a second run of that name is refused.
+        run_id: from `new_id`.
         files: file name → text, or a value written as JSON.
 
     Raises:
         Invalid: the name is taken, or the folder cannot be written.
     """
-    suffix = own_suffix(name) if unique else secrets.token_hex(2)
-    target = root / f"{name}-{suffix}"
-    temporary = root / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    target = root / run_id
+    temporary = root / f".{run_id}.{secrets.token_hex(4)}.tmp"
     try:
         root.mkdir(parents=True, exist_ok=True)
         _fill(temporary, files)
@@ -115,7 +117,7 @@ def create(root: Path, name: str, *, unique: bool, files: dict[str, Any]) -> Run
         fsync_dir(root)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise _cannot_create(error, target, name, unique) from error
+        raise _cannot_create(error, target) from error
     return RunDir(target)
 
 
@@ -127,8 +129,9 @@ def _fill(folder: Path, files: dict[str, Any]) -> None:
         write(folder / name, content)
 
 
-def _cannot_create(error: OSError, target: Path, name: str, unique: bool) -> Invalid:
-    if unique and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+def _cannot_create(error: OSError, target: Path) -> Invalid:
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        name = target.name.rpartition("-")[0]
         return Invalid(
             f"a run named {name} exists already",
             where=str(target),

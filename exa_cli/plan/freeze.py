@@ -1,0 +1,195 @@
+"""Decide everything a run file leaves open, once, before the first submit.
+
+The result is plan.json: what every rank reads. Nothing in it depends on a clock or on which
+nodes the scheduler will give. The microbatch and the global batch belong to the run; a later
+layout with other rank counts changes how often gradients are accumulated, and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from exa_cli.arith import families
+from exa_cli.base.errors import Invalid
+from exa_cli.spec import times
+from exa_cli.spec.declare import AUTO
+from exa_cli.spec.model import ModelConfig
+from exa_cli.spec.runfile import RunFile
+
+TOKENS_PER_MICROBATCH = 512
+TOKENS_PER_STEP = 1024
+"""A small model's sweet spot on CPU cores, by trial (docs/decisions.md); planners of larger
+machines come with their own search."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the plan needs of a site: its default layout.
+
+    ``cores`` is the number of cores a node gives to its ranks, None when unknown.
+    """
+
+    nodes: int
+    ranks_per_node: int
+    cores: int | None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Prepared data: where it lies, what it is. ``data_id`` is None before it is prepared."""
+
+    dir: str
+    vocab: int
+    data_id: str | None
+
+
+@dataclass
+class _Why:
+    """Collects the reason for each planned value."""
+
+    reasons: dict[str, str]
+
+    def choose(self, key: str, given: Any, planned: Any, reason: str) -> Any:
+        """The given value, or the planned one with its reason noted."""
+        if given != AUTO:
+            return given
+        self.reasons[key] = reason
+        return planned
+
+
+def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict[str, Any]:
+    """plan.json for a run. Raises Invalid when what is asked cannot be laid out."""
+    why = _Why({})
+    parallel = _parallel(run, machine, why)
+    train = _train(run, machine, parallel, why)
+    _divides(train, parallel["world"])
+    return {
+        "schema": 1,
+        "run": run_id,
+        "model": model(run, data.vocab).to_dict(),
+        "data": dataclasses.asdict(data),
+        "train": train,
+        "parallel": parallel,
+        "checkpoint": _checkpoint(run, why),
+        "policy": {"stop_before_s": stop_before(run, why)},
+        "env": dict(run.env),
+        "why": why.reasons,
+    }
+
+
+def model(run: RunFile, vocab: int) -> ModelConfig:
+    """The model a run file asks for. Raises NotFound (no such preset) or Invalid."""
+    asked = dataclasses.asdict(run.model)
+    settings = {k: v for k, v in asked.items() if k not in ("preset", "vocab") and v is not None}
+    wanted = vocab if run.model.vocab == AUTO else run.model.vocab
+    if wanted < vocab:
+        raise Invalid(
+            f"model.vocab = {wanted} is less than the data's {vocab} tokens",
+            where="model.vocab",
+            hint="leave it out, or prepare the data with a smaller --vocab",
+        )
+    longest = max(families.preset(run.model.preset).max_seq, run.train.seq_len)
+    settings |= {"vocab": wanted, "max_seq": longest}
+    return dataclasses.replace(families.preset(run.model.preset), **settings)
+
+
+def _parallel(run: RunFile, machine: Machine, why: _Why) -> dict[str, Any]:
+    site = "the site's default"
+    nodes = why.choose("parallel.nodes", run.resources.nodes, machine.nodes, site)
+    asked = run.parallel.ranks_per_node
+    ranks = why.choose("parallel.ranks_per_node", asked, machine.ranks_per_node, site)
+    return {
+        "engine": run.parallel.engine,
+        "nodes": nodes,
+        "ranks_per_node": ranks,
+        "world": nodes * ranks,
+    }
+
+
+def _train(run: RunFile, machine: Machine, parallel: dict[str, Any], why: _Why) -> dict[str, Any]:
+    asked = run.train
+    planned = dataclasses.asdict(asked)
+    micro = _microbatch(run, parallel["world"], why)
+    planned["microbatch"] = micro
+    planned["global_batch"] = _global_batch(run, micro, parallel["world"], why)
+    planned["warmup"] = why.choose(
+        "train.warmup", asked.warmup, asked.steps // 20, "5 % of the steps"
+    )
+    planned["validate_every"] = why.choose(
+        "train.validate_every",
+        asked.validate_every,
+        max(1, asked.steps // 10),
+        "a tenth of the steps",
+    )
+    planned["threads"] = _threads(run, machine, parallel["ranks_per_node"], why)
+    return planned
+
+
+def _microbatch(run: RunFile, world: int, why: _Why) -> int:
+    planned = max(1, TOKENS_PER_MICROBATCH // run.train.seq_len)
+    reason = f"about {TOKENS_PER_MICROBATCH} tokens in a forward pass"
+    whole = run.train.global_batch
+    if isinstance(whole, int):
+        fitting = [m for m in range(1, planned + 1) if whole % (m * world) == 0]
+        planned = max(fitting, default=1)
+        reason += f", and {world} ranks share {whole} sequences evenly"
+    chosen: int = why.choose("train.microbatch", run.train.microbatch, planned, reason)
+    return chosen
+
+
+def _global_batch(run: RunFile, microbatch: int, world: int, why: _Why) -> int:
+    share = microbatch * world
+    sequences = -(-TOKENS_PER_STEP // run.train.seq_len)
+    chosen: int = why.choose(
+        "train.global_batch",
+        run.train.global_batch,
+        -(-sequences // share) * share,
+        f"at least {TOKENS_PER_STEP} tokens a step, in whole microbatches for {world} ranks",
+    )
+    return chosen
+
+
+def _threads(run: RunFile, machine: Machine, ranks: int, why: _Why) -> int:
+    known = machine.cores is not None
+    planned = max(1, (machine.cores or 1) // ranks)
+    reason = f"{machine.cores} cores for {ranks} ranks" if known else "the cores are unknown"
+    chosen: int = why.choose("train.threads", run.train.threads, planned, reason)
+    return chosen
+
+
+def _divides(train: dict[str, Any], world: int) -> None:
+    """Refuse a batch that the ranks cannot share in whole microbatches."""
+    whole, micro = train["global_batch"], train["microbatch"]
+    if whole % (micro * world) == 0:
+        return
+    share = micro * world
+    below, above = whole // share * share, -(-whole // share) * share
+    near = " or ".join(str(n) for n in (below, above) if n)
+    raise Invalid(
+        f"global_batch = {whole} does not divide into microbatches of {micro} for {world} ranks",
+        where="train.global_batch, train.microbatch",
+        hint=f"the nearest global_batch that does: {near}",
+    )
+
+
+def _checkpoint(run: RunFile, why: _Why) -> dict[str, Any]:
+    every = why.choose(
+        "checkpoint.every",
+        run.checkpoint.every,
+        max(1, run.train.steps // 10),
+        "a tenth of the steps",
+    )
+    return {"every": every, "keep": run.checkpoint.keep}
+
+
+def stop_before(run: RunFile, why: _Why) -> int:
+    """Seconds before the walltime's end at which the run saves and stops."""
+    asked = run.policy.stop_before
+    given = AUTO if asked == AUTO else times.seconds(asked)
+    tenth = times.seconds(run.resources.walltime) // 10
+    planned = min(300, max(10, tenth))
+    reason = "a tenth of the walltime, between 10 s and 5 min"
+    chosen: int = why.choose("policy.stop_before", given, planned, reason)
+    return chosen
