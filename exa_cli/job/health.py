@@ -1,0 +1,51 @@
+"""Read what the probe saw: a pure verdict on whether a launch can work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exa_cli.policy.cause import Health
+
+TORCH_RANGE = ((2, 8), (2, 14))
+"""Versions of torch exa is tested with: from the first, below the second."""
+
+
+def verdict(
+    seen: dict[str, Any] | None, world: int, words: str, scratch_bytes: int
+) -> Health | None:
+    """What stands against launching, or None.
+
+    Args:
+        seen: the probe's record; None when it wrote none.
+        world: ranks the plan wants.
+        words: what the launcher said, for the case that the probe wrote nothing.
+        scratch_bytes: bytes each node's local folder must have free.
+    """
+    if seen is None:
+        return Health("ranks can talk", f"the probe under the launcher failed: {words}")
+    ranks = seen["ranks"]
+    if len(ranks) != world or seen["sum"] != world * (world + 1) // 2:
+        return Health("ranks can talk", f"{len(ranks)} of {world} ranks answered")
+    faults = (fault for rank in ranks for fault in [_fault(rank, scratch_bytes)] if fault)
+    return next(faults, None)
+
+
+def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:
+    place = f"rank {rank['rank']} on {rank['host']}"
+    if rank["missing"]:
+        return Health("packages", f"{place} cannot import {', '.join(rank['missing'])}")
+    if not torch_fits(rank["torch"]):
+        return Health("torch", f"{place} has torch {rank['torch']}; exa needs 2.8 to 2.13")
+    if error := rank["scratch_error"] or rank["run_dir_error"]:
+        full = "No space left" in error or "quota" in error.lower()
+        return Health("write access", f"{place}: {error}", "disk-full" if full else "launch-failed")
+    if rank["scratch_free"] is not None and rank["scratch_free"] < scratch_bytes:
+        free, need = rank["scratch_free"] / 1e9, scratch_bytes / 1e9
+        return Health("space", f"{place}: {free:.3f} GB free, {need:.3f} GB needed", "disk-full")
+    return None
+
+
+def torch_fits(version: str) -> bool:
+    """Whether a version such as ``2.13.0+cpu`` is within `TORCH_RANGE`."""
+    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
+    return TORCH_RANGE[0] <= numbers < TORCH_RANGE[1]

@@ -1,0 +1,148 @@
+"""Start what runs under the launcher: the probe, then the ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from exa_cli.arith import families
+from exa_cli.base import proc
+from exa_cli.base.errors import ExaError, Unreachable
+from exa_cli.base.files import read_json, write_json
+from exa_cli.checkpoint import select, verify
+from exa_cli.job import health
+from exa_cli.job.allocation import Allocation
+from exa_cli.policy.cause import Health
+from exa_cli.runs.claims import counts, read_claims
+from exa_cli.runs.rundir import RunDir
+from exa_cli.script.launcher import command
+from exa_cli.spec.model import ModelConfig
+
+PROBE_TIMEOUT_S = 180
+
+
+def choice(run: RunDir) -> select.Choice:
+    """The run's checkpoints that may be loaded, newest first, and why others may not."""
+    claims = read_claims(run.path)
+    reports = verify.survey(run.checkpoints)
+    return select.choose(reports, lambda name, epoch: counts(claims, name, epoch))
+
+
+def write_record(here: Allocation, epoch: int, candidates: Sequence[str]) -> None:
+    """launch.json: all that a rank has to know of this life beside the plan."""
+    record = {
+        "schema": 1,
+        "run_dir": str(here.run.path),
+        "attempt": here.attempt,
+        "life": here.life,
+        "tag": here.tag,
+        "epoch": epoch,
+        "candidates": list(candidates),
+        "rank_variable": here.site.launcher.rank_variable,
+        "threads": here.plan["train"]["threads"],
+        "ranks": here.ranks,
+    }
+    for part in ("ranks", "stacks"):
+        (here.folder / part).mkdir(parents=True, exist_ok=True)
+    write_json(here.folder / "launch.json", record)
+
+
+def environment(here: Allocation) -> dict[str, str]:
+    """Every process of a run carries its directory and its tag."""
+    own = {
+        **here.plan["env"],
+        "EXA_RUN_DIR": str(here.run.path),
+        "EXA_TAG": here.tag,
+        "OMP_NUM_THREADS": str(here.plan["train"]["threads"]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {**os.environ, **own}
+
+
+def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
+    """argv of a Python module, once per rank, by the site's launcher."""
+    program = [sys.executable, "-m", module, *args]
+    return command(here.site.launcher, world=here.world, nodes=len(here.nodes), program=program)
+
+
+def rank_argv(here: Allocation) -> list[str]:
+    return under_launcher(here, "exa_cli.job.rank", str(here.folder / "launch.json"))
+
+
+def probe(here: Allocation) -> Health | None:
+    """Run the health probe on every rank's place; what stands against launching, or None."""
+    out = here.folder / "health.json"
+    argv = under_launcher(here, "exa_cli.job.probe", str(here.folder / "launch.json"), str(out))
+    try:
+        ended = proc.run(argv, timeout=PROBE_TIMEOUT_S, env=environment(here), cwd=here.run.path)
+        words = " ".join((ended.err or ended.out).split())[-600:] or f"status {ended.code}"
+    except Unreachable as error:
+        words = str(error)
+    seen = read_json(out) if out.exists() else None
+    return health.verdict(seen, here.world, words, _local_bytes(here)) or _run_space(here)
+
+
+def _local_bytes(here: Allocation) -> int:
+    return sum(item.bytes for item in here.data_items())
+
+
+def _run_space(here: Allocation) -> Health | None:
+    """Refuse to start when the run's disk cannot take one more checkpoint than is kept."""
+    import shutil
+
+    free = shutil.disk_usage(here.run.path).free
+    need = checkpoint_bytes(here)
+    if free >= need:
+        return None
+    text = f"{here.run.path}: {free / 1e9:.3f} GB free, a checkpoint needs {need / 1e9:.3f} GB"
+    return Health("space", text, "disk-full")
+
+
+def checkpoint_bytes(here: Allocation) -> int:
+    """Bytes of one checkpoint of this run's model."""
+    config = ModelConfig.from_dict(here.plan["model"])
+    stored: int = families.family_of(config).state_bytes(config).stored
+    return stored
+
+
+def start(here: Allocation) -> subprocess.Popen[bytes]:
+    """Start the ranks. They end with the supervisor: a launcher without it would run on unseen."""
+    with open(here.folder / "launcher.log", "ab") as log:
+        try:
+            return subprocess.Popen(
+                rank_argv(here),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=here.run.path,
+                env=environment(here),
+                preexec_fn=proc.die_with_parent(),
+            )
+        except OSError as error:
+            raise _no_launcher(here, error) from error
+
+
+def _no_launcher(here: Allocation, error: OSError) -> ExaError:
+    return Unreachable(
+        f"cannot start the launcher: {error.strerror}",
+        where=rank_argv(here)[0],
+        hint="the site profile's [launcher] names it; is its MPI installed in this environment?",
+    )
+
+
+def launcher_words(folder: Path) -> str:
+    """The telling lines of what the launcher printed: how it says a rank ended."""
+    try:
+        text = (folder / "launcher.log").read_text(errors="replace")
+    except OSError:
+        return ""
+    telling = [line.strip(" =") for line in text.splitlines() if _tells(line)]
+    return "; ".join(dict.fromkeys(line for line in telling if line))[:400]
+
+
+def _tells(line: str) -> bool:
+    words = ("EXIT STRING", "EXIT CODE", "signal", "exa:", "error", "Error", "not found")
+    return any(word in line for word in words) and "IGNORE" not in line

@@ -1,0 +1,46 @@
+"""Which rank runs where: from the plan and the allocation's nodes to launch.json. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from exa_cli.runs.rundir import RunDir
+
+
+def node_folder(base: Path, node: str) -> Path:
+    """A node's own folder; nodes that share one machine get one each."""
+    return base / node
+
+
+def scratch(base: Path, node: str, run: RunDir, attempt: str, life: int) -> Path:
+    """Where one life keeps what belongs to a node: logs, heartbeats, segment records."""
+    return node_folder(base, node) / "runs" / run.run_id / f"{attempt}-{life}"
+
+
+def data_folder(base: Path, node: str, data_id: str) -> Path:
+    """Where staged data lies: by content, so that the runs of a user share it."""
+    return node_folder(base, node) / "data" / data_id
+
+
+def place_ranks(
+    plan: dict[str, Any], nodes: list[str], base: Path, run: RunDir, attempt: str, life: int
+) -> list[dict[str, Any]]:
+    """The rank table: ranks fill node after node."""
+    each = plan["parallel"]["ranks_per_node"]
+    table = []
+    for rank in range(plan["parallel"]["world"]):
+        node = nodes[rank // each]
+        folder = scratch(base, node, run, attempt, life)
+        table.append(
+            {
+                "rank": rank,
+                "node": node,
+                "local_rank": rank % each,
+                "scratch": str(folder),
+                "data_dir": str(data_folder(base, node, plan["data"]["data_id"])),
+                "log": str(folder / "ranks" / f"{rank:06d}.log"),
+                "cpus": None,
+            }
+        )
+    return table

@@ -1,0 +1,154 @@
+"""The supervisor: one life of one attempt, from the first process to the recorded cause of its end.
+
+claim → sweep → probe → stage → launch → watch → classify → record. Everything it learns goes
+into its own journal; if it dies, the next life and the login node read what it got done.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from exa_cli.base.errors import ExaError
+from exa_cli.base.talk import say
+from exa_cli.job import end, launch, sweep
+from exa_cli.job.allocation import Allocation, open_allocation
+from exa_cli.job.notice import Notice
+from exa_cli.job.watch import Watch, heartbeat
+from exa_cli.policy.cause import Ended, Health, Seen, classify
+from exa_cli.runs import journal as journals
+from exa_cli.runs.claims import Claim, claim_next
+from exa_cli.runs.journal import Journal
+from exa_cli.runs.rundir import RunDir
+
+NOTHING_MORE, CONTINUE, STOP = 0, 75, 70
+"""Exit codes of ``exa job``: nothing more to do, can go on, a person has to look."""
+
+_EXITS = {
+    "finished": NOTHING_MORE,
+    "cancelled": NOTHING_MORE,
+    "walltime": CONTINUE,
+    "preempted": CONTINUE,
+    "node-failure": CONTINUE,
+    "rank-failure": CONTINUE,
+    "hang": CONTINUE,
+    "unknown": CONTINUE,
+}
+
+
+def supervise(run: RunDir, attempt: str, life: int) -> int:
+    """Live one life; the exit code of ``exa job``."""
+    notice = Notice()
+    notice.listen()
+    with Journal(run.path, journals.writer_name(f"job-{attempt}-{life}")) as journal:
+        journal.append("life", host=platform.node(), pid=os.getpid(), attempt=attempt, life=life)
+        try:
+            seen, step = _live(run, attempt, life, journal, notice)
+        except ExaError as error:
+            full = "No space left" in str(error) or "free" in error.what
+            cause = "disk-full" if full else "launch-failed"
+            seen, step = Seen(health=Health("start", str(error), cause)), None
+        ended = classify(seen)
+        journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
+    say(_last_words(ended))
+    return _EXITS.get(ended.cause, STOP)
+
+
+def _last_words(ended: Ended) -> str:
+    return "\n  ".join([f"ended: {ended.cause}", *ended.evidence])
+
+
+def _live(
+    run: RunDir, attempt: str, life: int, journal: Journal, notice: Notice
+) -> tuple[Seen, int | None]:
+    """Everything between the first and the last journal line: what was seen, the last step."""
+    here = open_allocation(run, attempt, life)
+    _clean_up_before(here)
+    if any(event.kind == "done" for event in journals.read(run.path)):
+        return Seen(done=True), here.plan["train"]["steps"]
+    claim = claim_next(run.path, attempt, life, lambda: launch.choice(run).candidates)
+    journal.append("claimed", epoch=claim.epoch, accepts=list(claim.accepts))
+    bad = _without_any(here, claim, journal)
+    launch.write_record(here, claim.epoch, claim.accepts)
+    if bad := bad or _prepare(here, journal):
+        return Seen(health=bad), None
+    return _run_ranks(here, journal, notice)
+
+
+def _without_any(here: Allocation, claim: Claim, journal: Journal) -> Health | None:
+    """Refuse to begin again at step 0 while committed checkpoints exist that cannot be read."""
+    skipped = launch.choice(here.run).skipped
+    for skip in skipped:
+        journal.append("skipped", name=skip.name, reason=skip.reason)
+    damaged = [s for s in skipped if s.reason.startswith("damaged")]
+    if claim.accepts or not damaged or here.request.get("from_scratch"):
+        return None
+    text = "; ".join(f"{s.name}: {s.reason}" for s in damaged)
+    return Health("checkpoints", f"every committed checkpoint is damaged: {text}", "stopped")
+
+
+def _prepare(here: Allocation, journal: Journal) -> Health | None:
+    """Health, then data on every node. A refusal, or None."""
+    say("health: python, torch, space, write access, ranks can talk")
+    if bad := launch.probe(here):
+        return bad
+    journal.append("healthy", world=here.world)
+    for node in here.nodes:
+        staged = here.stage(node)
+        verb = "copied and verified" if staged.copied else "already there, verified"
+        say(f"data on {node}: {verb}, {staged.bytes / 1e6:.1f} MB, {staged.seconds:.2f} s")
+        journal.append(
+            "staged", node=node, copied=staged.copied, bytes=staged.bytes, seconds=staged.seconds
+        )
+    return None
+
+
+def _run_ranks(here: Allocation, journal: Journal, notice: Notice) -> tuple[Seen, int | None]:
+    kills = end.memory_kills()
+    watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
+    with launch.start(here) as ranks:
+        journal.append("launched", pid=ranks.pid, argv=launch.rank_argv(here))
+        status = watch.until_end(ranks, lambda: _note_segments(here))
+    step = _last_step(here)
+    seen = end.gather(here, status, watch.reason, end.memory_kills() > kills)
+    end.keep_logs(here, seen)
+    _clean_up_after(here)
+    return seen, step
+
+
+def _last_step(here: Allocation) -> int | None:
+    beats = [heartbeat(Path(r["scratch"]), r["rank"]) for r in here.ranks]
+    steps = [beat["step"] for beat in beats if isinstance(beat.get("step"), int)]
+    return max(steps, default=None)
+
+
+def _note_segments(here: Allocation) -> None:
+    pids = [p.pid for p in sweep.run_processes(here.run.path)]
+    sweep.note_segments(here.segments, pids)
+
+
+def _clean_up_before(here: Allocation) -> None:
+    """End what an earlier life left here, and forget its scratch."""
+    older = list(here.older_scratch())
+    _sweep(here, [folder / here.segments.name for folder in older])
+    for folder in older:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clean_up_after(here: Allocation) -> None:
+    _sweep(here, [here.segments])
+    for node in here.nodes:
+        shutil.rmtree(here.scratch(node), ignore_errors=True)
+
+
+def _sweep(here: Allocation, records: list[Path]) -> None:
+    left = sweep.run_processes(here.run.path)
+    names = set().union(*(sweep.recorded(record) for record in records))
+    names = names.union(*(sweep.segments_of(process.pid) for process in left))
+    killed = sweep.kill(left)
+    sweep.wait_for_end(left)
+    removed = sweep.remove_segments(names)
+    if killed or removed:
+        say(f"swept {killed} left-over processes, {len(removed)} shared-memory segments")

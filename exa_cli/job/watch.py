@@ -1,0 +1,74 @@
+"""Watch the ranks of one life until the launcher ends, and ask them to stop in time."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exa_cli.base import clock
+from exa_cli.base.files import read_json, write_json
+from exa_cli.job.notice import Notice
+
+TICK_S = 0.2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds since the epoch: when the job is killed, and when ranks are asked to stop."""
+
+    end: float
+    stop_at: float
+
+
+def stop_reason(limits: Limits, notice: str | None, cancelled: bool, now: float) -> str | None:
+    """Why the ranks should save and stop now, or None. Pure.
+
+    A signal near the walltime's end is that end: batch systems send the same one for both.
+    """
+    if notice is None:
+        return "walltime" if now >= limits.stop_at else None
+    if cancelled:
+        return "cancelled"
+    return "walltime" if now >= limits.stop_at else notice
+
+
+class Watch:
+    """One life's watch. ``reason`` is why the ranks were asked to stop, if they were."""
+
+    def __init__(self, folder: Path, limits: Limits, notice: Notice, was_cancelled: Any) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.notice = notice
+        self.was_cancelled = was_cancelled
+        self.reason: str | None = None
+
+    def tick(self) -> None:
+        """Pass a notice on to the ranks, once."""
+        if self.reason is not None:
+            return
+        notice = self.notice.signal
+        cancelled = notice is not None and self.was_cancelled()
+        self.reason = stop_reason(self.limits, notice, cancelled, clock.now())
+        if self.reason is not None:
+            record = {"reason": self.reason, "deadline": clock.iso(self.limits.end)}
+            write_json(self.folder / "stop.json", record)
+
+    def until_end(self, launcher: subprocess.Popen[bytes], each_tick: Any) -> int:
+        """Wait for the launcher; its exit status."""
+        while (status := launcher.poll()) is None:
+            self.tick()
+            each_tick()
+            time.sleep(TICK_S)
+        return status
+
+
+def heartbeat(scratch: Path, rank: int) -> dict[str, Any]:
+    """A rank's last sign of life; empty when it gave none."""
+    try:
+        beat: dict[str, Any] = read_json(scratch / "heartbeat" / f"{rank:06d}.json")
+    except (OSError, ValueError):
+        return {}
+    return beat

@@ -1,0 +1,85 @@
+"""Continue a run: finish a cut-off submit, or submit the next attempt when the last has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from exa_cli.base.errors import Damaged, Invalid, Unreachable
+from exa_cli.base.talk import say
+from exa_cli.login import observe, submit
+from exa_cli.login.observe import View
+from exa_cli.login.submit import Submission
+from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.turn import turn
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The run's submission, and whether this call made it."""
+
+    submission: Submission
+    submitted: bool
+    why: str
+
+
+def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
+    """Bring a run forward if that is what it needs.
+
+    Raises Invalid (cancelled, and no force), Damaged (every checkpoint is, and no force),
+    Unreachable (the scheduler did not say), Refused.
+    """
+    with turn(run, force=force):
+        _recover(run)
+        view = observe.look([run])[0]
+        observe.require_answer(view)
+        if settled := _settled(run, view):
+            return settled
+        if view.state.state == "cancelled" and not force:
+            raise Invalid(
+                f"you cancelled {run.run_id}",
+                hint=f"exa resume {run.run_id} --force continues it all the same",
+            )
+        return _bring_forward(run, view, changes, force)
+
+
+def _recover(run: RunDir) -> None:
+    """Let the scheduler put right what a killed submit left half done."""
+    view = observe.look([run])[0]
+    attempts = view.state.attempts
+    if attempts and attempts[-1].job_id and attempts[-1].state != "ended":
+        observe.scheduler(run).recover(attempts[-1].job_id)
+
+
+def _settled(run: RunDir, view: View) -> Resumed | None:
+    """A live or finished run is left as it is."""
+    if view.state.state not in ("done", "queued", "running"):
+        return None
+    last = view.state.attempts[-1]
+    kind = view.plan["scheduler"]
+    known = Submission(run, last.attempt, kind, last.job_id or "", last.tag)
+    words = "has finished" if view.state.state == "done" else f"is {view.state.state}"
+    return Resumed(known, False, f"{run.run_id} {words}: nothing to do")
+
+
+def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
+    last = view.state.attempts[-1] if view.state.attempts else None
+    if last and last.state == "unknown" and not last.job_id:
+        say(f"attempt {last.attempt} was being submitted when exa was cut off; finishing that")
+        return Resumed(submit.hand_in(run, last.attempt), True, "finished a cut-off submit")
+    if last and last.state == "unknown":
+        raise Unreachable(
+            f"the scheduler does not know whether job {last.job_id} still runs",
+            hint="nothing was submitted: a second copy would be worse than waiting",
+        )
+    best = observe.checkpoint(run)
+    if best and best["verdict"] != "good" and not force:
+        raise Damaged(
+            f"every committed checkpoint of {run.run_id} is damaged",
+            where=str(run.checkpoints),
+            hint=f"exa ckpt verify {run.run_id} names the files; --force begins again at step 0",
+        )
+    made = submit.reopen(run, changes)
+    attempt = submit.lay_down(run, made, from_scratch=force)
+    step = best["step"] if best and best["verdict"] == "good" else 0
+    return Resumed(submit.hand_in(run, attempt), True, f"continues from step {step}")

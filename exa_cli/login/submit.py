@@ -1,0 +1,164 @@
+"""Submit exactly once: write down the intent, submit, write down the answer.
+
+A crash between the two is mended by looking the job's name up before anything is submitted
+again. Every step can be repeated; none is taken twice.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exa_cli.base.errors import Invalid, Refused
+from exa_cli.base.files import fsync_dir, write_json, write_text
+from exa_cli.base.talk import say
+from exa_cli.login import draft as drafts
+from exa_cli.login import observe
+from exa_cli.login.draft import Draft
+from exa_cli.runs import journal as journals
+from exa_cli.runs.journal import Journal
+from exa_cli.runs.rundir import RunDir, attempt_name, attempts, create, new_id, runs_root
+from exa_cli.runs.turn import turn
+from exa_cli.schedulers.types import NotSubmitted, Request, Scheduler
+from exa_cli.sites.load import load_site
+from exa_cli.spec import runfile, toml
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What ``submit`` and ``resume`` answer."""
+
+    run: RunDir
+    attempt: str
+    scheduler: str
+    job_id: str
+    tag: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "run": self.run.run_id,
+            "dir": str(self.run.path),
+            "attempt": self.attempt,
+            "scheduler": self.scheduler,
+            "job_id": self.job_id,
+            "tag": self.tag,
+        }
+
+
+def new_run(made: Draft) -> RunDir:
+    """Prepare the data if need be, decide everything, and make the run directory."""
+    root = runs_root()
+    run_id = new_id(made.name, unique=made.named)
+    if made.named:
+        _refuse_taken(root, made.name)
+    plan = made.plan(run_id, drafts.prepared_data(made))
+    run = RunDir(root / run_id)
+    drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
+    files = {
+        "run.toml": runfile.dump({**made.doc.values, "name": made.name}),
+        "site.toml": made.site.text,
+        "plan.json": plan,
+        "origin.json": {"schema": 1, "run_file": made.doc.name, "origins": _origins(made)},
+    }
+    return create(root, run_id, files)
+
+
+def _refuse_taken(root: Path, name: str) -> None:
+    """An early answer before data is prepared; the rename in `create` is the one that counts."""
+    if (root / new_id(name, unique=True)).exists() or list(root.glob(f"{name}-????")):
+        raise Invalid(
+            f"a run named {name} exists already",
+            where=str(root),
+            hint=f"exa resume {name} continues it; choose another --name for a new one",
+        )
+
+
+def _origins(made: Draft) -> dict[str, str]:
+    return {".".join(path): origin for path, origin in made.doc.origins.items()}
+
+
+def reopen(run: RunDir, changes: dict[str, Any] | None = None) -> Draft:
+    """The draft of an existing run, from its frozen files and the command line's changes."""
+    doc = toml.load(run.path / "run.toml")
+    for flag, value in (changes or {}).items():
+        if value is not None:
+            doc = toml.put(doc, drafts.FLAGS[flag], value, f"--{flag}")
+    site = load_site(str(run.path / "site.toml"), os.environ)
+    return Draft(doc, runfile.read(doc), site, run.name, True, run.path)
+
+
+def next_attempt(run: RunDir) -> str:
+    """The attempt to lay down: a new one, or one whose making was cut off before it was whole."""
+    names = attempts(run)
+    if names and not (run.attempt(names[-1]) / "request.json").exists():
+        return names[-1]
+    return attempt_name(len(names) + 1)
+
+
+def lay_down(run: RunDir, made: Draft, *, from_scratch: bool = False) -> str:
+    """Write the next attempt's script and request; its name. The caller holds the run's turn.
+
+    The request comes last: an attempt that has one can be submitted.
+    """
+    attempt = next_attempt(run)
+    plan = run.plan()
+    request = drafts.request(made, run, attempt, plan) | {"from_scratch": from_scratch}
+    folder = run.attempt(attempt)
+    folder.mkdir(parents=True, exist_ok=True)
+    fsync_dir(folder.parent)
+    write_text(folder / "script.sh", drafts.script(made, run, request, plan).text)
+    write_json(folder / "request.json", request)
+    return attempt
+
+
+def hand_in(run: RunDir, attempt: str) -> Submission:
+    """Submit a laid-down attempt, or find the job that an interrupted submit left.
+
+    The caller holds the run's turn. Raises Refused or NotSubmitted (recorded; there is no job)
+    or Unreachable (there may be one: the next resume looks for it by name).
+    """
+    request = run.request(attempt)
+    batch = observe.scheduler(run)
+    with Journal(run.path, journals.writer_name("login")) as journal:
+        journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
+        job_id = _job_of(run, attempt, request, batch, journal)
+        return _accept(run, attempt, request, job_id, journal)
+
+
+def _job_of(
+    run: RunDir, attempt: str, request: dict[str, Any], batch: Scheduler, journal: Journal
+) -> str:
+    if found := batch.find(request["tag"]):
+        say(f"found job {found[0]} of an interrupted submission; nothing is submitted again")
+        batch.recover(found[0])
+        return found[0]
+    script = (run.attempt(attempt) / "script.sh").read_text()
+    wanted = Request(name=request["tag"], script=script, workdir=run.path)
+    try:
+        answer = batch.submit(wanted)
+    except (Refused, NotSubmitted) as error:
+        journal.append("refused", attempt=attempt, message=str(error))
+        raise
+    if answer.message:
+        say(answer.message)
+    return answer.job_id
+
+
+def _accept(
+    run: RunDir, attempt: str, request: dict[str, Any], job_id: str, journal: Journal
+) -> Submission:
+    kind = request["scheduler"]
+    journal.append("accepted", attempt=attempt, tag=request["tag"], job_id=job_id, scheduler=kind)
+    record = {"schema": 1, "job_id": job_id, "scheduler": kind, "tag": request["tag"]}
+    write_json(run.attempt(attempt) / "submission.json", record)
+    return Submission(run, attempt, kind, job_id, request["tag"])
+
+
+def submit(made: Draft) -> Submission:
+    """Make a new run and submit its first attempt."""
+    run = new_run(made)
+    with turn(run):
+        return hand_in(run, lay_down(run, made))

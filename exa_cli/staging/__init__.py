@@ -1,0 +1,1 @@
+"""Data onto node-local disks: content-addressed, checksummed, skipped when already there."""
