@@ -1,0 +1,104 @@
+"""Looking at checkpoints on disk: their structure, or every byte."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from exa_cli.base.errors import Damaged, Unreachable
+from exa_cli.base.files import read_json
+from exa_cli.checkpoint import manifest as manifests
+from exa_cli.checkpoint.datafile import FileRecord, Slice
+from exa_cli.checkpoint.manifest import Manifest, by_place
+from exa_cli.checkpoint.names import MANIFEST, OPEN, parse_directory
+from exa_cli.checkpoint.read import open_data, scan_chunks
+from exa_cli.checkpoint.verdict import Damage, Report
+
+# Hashing and reading release the interpreter's lock; more than this only fights over a disk.
+WORKERS = 4
+
+
+def inspect(directory: Path) -> Report:
+    """Check the structure: the manifest's seal, each file's size, footer and identity."""
+    return _report(directory, full=False)
+
+
+def verify(directory: Path) -> Report:
+    """`inspect`, and read every chunk against its checksum."""
+    return _report(directory, full=True)
+
+
+def survey(root: Path, look: Callable[[Path], Report] = inspect) -> list[Report]:
+    """A report on every checkpoint under ``root``, the newest first; none if it is missing.
+
+    Raises Unreachable when the folder cannot be read: that is not the same as empty.
+    """
+    try:
+        found = [path for path in root.iterdir() if parse_directory(path.name)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreachable(error, root) from error
+    reports = [look(path) for path in found if path.is_dir() and not path.is_symlink()]
+    return sorted(reports, key=lambda report: report.age, reverse=True)
+
+
+def _report(directory: Path, *, full: bool) -> Report:
+    parsed = parse_directory(directory.name)
+    if parsed is None:
+        raise Damaged("this directory has no checkpoint's name", where=str(directory))
+    name, step = directory.name, parsed[0]
+    try:
+        manifest = manifests.read(directory)
+    except (Damaged, OSError) as error:
+        damage = _damage(error, MANIFEST, directory)
+        return Report(name, step, "damaged", (damage,), None)
+    if manifest is None:
+        return Report(name, step, "incomplete", (Damage(MANIFEST, _unfinished(directory)),), None)
+    damaged = _files(directory, manifest, full=full)
+    return Report(name, step, "damaged" if damaged else "good", tuple(damaged), manifest)
+
+
+def _unfinished(directory: Path) -> str:
+    """Why there is no manifest, as far as the directory tells."""
+    try:
+        return f"never committed; opened by epoch {read_json(directory / OPEN)['epoch']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "never committed"
+
+
+def _files(directory: Path, manifest: Manifest, *, full: bool) -> list[Damage]:
+    listed = manifest.slices_by_writer()
+
+    def look(record: FileRecord) -> list[Damage]:
+        return _file(directory, manifest, record, listed[record.writer], full=full)
+
+    with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+        return [damage for found in pool.map(look, manifest.files) for damage in found]
+
+
+def _file(
+    directory: Path, manifest: Manifest, record: FileRecord, listed: list[Slice], *, full: bool
+) -> list[Damage]:
+    try:
+        data = open_data(directory / record.name, record, manifest.identity(record.writer))
+        if sorted(data.footer.slices, key=by_place) != listed:
+            return [Damage(record.name, "the footer lists other slices than the manifest")]
+        return [Damage(record.name, line) for line in scan_chunks(data)] if full else []
+    except (Damaged, OSError) as error:
+        return [_damage(error, record.name, directory)]
+
+
+def _damage(error: Damaged | OSError, name: str, directory: Path) -> Damage:
+    """An unreadable medium is damage; a filesystem that refuses to answer is not."""
+    if isinstance(error, Damaged):
+        return Damage(name, error.what)
+    if error.errno == errno.EIO:
+        return Damage(name, f"cannot be read: {error.strerror}")
+    raise _unreachable(error, directory / name) from error
+
+
+def _unreachable(error: OSError, path: Path) -> Unreachable:
+    return Unreachable(f"cannot read a checkpoint: {error.strerror}", where=str(path))
