@@ -1,0 +1,98 @@
+"""exa submit: plan, render, submit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from exa_cli.base.talk import say
+from exa_cli.commands._common import emit, json_option, wait_for
+from exa_cli.login import draft as drafts
+from exa_cli.login.draft import Draft, Options
+from exa_cli.runs.rundir import RunDir, runs_root
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
+@click.option("--site", help="Site profile: a name or a path.")
+@click.option("--name", help="Name of the run; refused if there is one.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for.")
+@click.option("--walltime", help="Time limit of one job, HH:MM:SS.")
+@click.option("--queue", help="Queue or partition.")
+@click.option("--account", help="Project or account to charge.")
+@click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key.")
+@click.option("--dry-run", is_flag=True, help="Print the script; submit nothing.")
+@click.option("--explain", is_flag=True, help="Print each script line with its origin.")
+@click.option("--follow", is_flag=True, help="Show progress until the job ends.")
+@click.option("--wait", is_flag=True, help="Return when the job has ended: 0 done, 8 failed.")
+@json_option
+def command(
+    spec: Path,
+    site: str | None,
+    name: str | None,
+    nodes: int | None,
+    walltime: str | None,
+    queue: str | None,
+    account: str | None,
+    settings: tuple[str, ...],
+    dry_run: bool,
+    explain: bool,
+    follow: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Make a new run of the run file SPEC and submit it.
+
+    \b
+    Examples:
+      exa submit run.toml --follow
+      exa submit run.toml --name trial --set train.steps=400 --wait
+      exa submit run.toml --dry-run
+    """
+    options = Options(site, name, nodes, walltime, queue, account, settings)
+    made = drafts.draft(spec, options)
+    if dry_run or explain:
+        _show(made, explain, as_json)
+        return
+    from exa_cli.login import submit
+
+    done = submit.submit(made)
+    if as_json:
+        emit(done.to_json())
+    else:
+        click.echo(done.run.run_id)
+    say(f"submitted {done.run.run_id} to {done.scheduler} as job {done.job_id}: {done.run.path}")
+    if follow:
+        from exa_cli.commands._watch import follow_run
+
+        follow_run(done.run)
+    elif wait:
+        wait_for(done.run)
+
+
+def _show(made: Draft, explain: bool, as_json: bool) -> None:
+    """What would be submitted; nothing is created and nobody is asked."""
+    run = RunDir(runs_root() / "dryrun")
+    facts = drafts.expected_data(made)
+    plan = made.plan("dryrun", facts)
+    request = drafts.request(made, run, "001", plan)
+    script = drafts.script(made, run, request, plan)
+    if as_json:
+        origins = [{"line": line, "origin": origin} for line, origin in script.explained()]
+        answer = {"schema": 1, "script": script.text, "request": request, "origins": origins}
+        emit({**answer, "plan": plan})
+    elif explain:
+        width = min(72, max(len(line) for line, _ in script.explained()))
+        for line, origin in script.explained():
+            click.echo(f"{line:<{width}}  # {origin}" if line else "")
+    else:
+        click.echo(script.text, nl=False)
+    _say_unchecked(facts.data_id is not None)
+
+
+def _say_unchecked(prepared: bool) -> None:
+    unchecked = ["that the scheduler accepts it", "free space", "the nodes' health"]
+    if not prepared:
+        unchecked.insert(0, "the data, which is not prepared yet")
+    say("dry run: nothing was created or submitted. Not checked: " + ", ".join(unchecked))

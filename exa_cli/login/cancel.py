@@ -1,0 +1,56 @@
+"""Cancel: the wish is recorded before the scheduler is told, so no later step can miss it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from exa_cli.base.errors import Unreachable
+from exa_cli.login import observe
+from exa_cli.runs import journal as journals
+from exa_cli.runs.journal import Journal
+from exa_cli.runs.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What a cancel found and did. ``job_id`` is None when no job was there to end."""
+
+    run: str
+    attempt: str | None
+    job_id: str | None
+    words: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema": 1, "run": self.run, "attempt": self.attempt, "job_id": self.job_id}
+
+
+def cancel(run: RunDir) -> Cancelled:
+    """Record the wish, then end the job. Raises Unreachable when the scheduler is not reached."""
+    view = observe.look([run])[0]
+    last = view.state.attempts[-1] if view.state.attempts else None
+    if last is None:
+        return Cancelled(run.run_id, None, None, f"{run.run_id} was never submitted")
+    if view.state.state in ("done", "cancelled", "failed"):
+        words = f"{run.run_id} is {view.state.state} already: nothing to cancel"
+        return Cancelled(run.run_id, last.attempt, None, words)
+    with Journal(run.path, journals.writer_name("login")) as journal:
+        journal.append("cancelled", attempt=last.attempt)
+    batch = observe.scheduler(run)
+    jobs = [last.job_id] if last.job_id else batch.find(last.tag)
+    for job_id in jobs:
+        _end(run, batch, job_id)
+    known = jobs[0] if jobs else None
+    words = f"cancelled {run.run_id}" + (f", job {known}" if known else ": it has no job")
+    return Cancelled(run.run_id, last.attempt, known, words)
+
+
+def _end(run: RunDir, batch: Any, job_id: str) -> None:
+    try:
+        batch.cancel(job_id)
+    except Unreachable as error:
+        raise Unreachable(
+            f"your wish is recorded, but job {job_id} may still run: {error.what}",
+            where=error.where,
+            hint=f"exa cancel {run.run_id} again when the scheduler answers",
+        ) from error
