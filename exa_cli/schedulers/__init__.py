@@ -1,0 +1,5 @@
+"""Batch systems: submit, find, ask, cancel, signal.
+
+One module or package per batch system, found by its name; `types` is what all of them
+answer in, `registry` makes one by its kind. Everything above sees `types.Scheduler` only.
+"""

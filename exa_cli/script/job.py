@@ -1,0 +1,100 @@
+"""The job script of an attempt: from typed values to text, for every batch system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exa_cli.base import marks, resources
+from exa_cli.base.errors import ExaError, Invalid, several
+from exa_cli.base.errors import Unreachable as _Unreachable
+from exa_cli.script import quote
+from exa_cli.script.directives import Directives, Line
+from exa_cli.script.render import Block, Script, Template, Word, render
+
+LIFE_TAKEN = 79
+"""Exit status of a script whose life was taken by another copy of the same job started at
+the same time: there is nothing to do and nothing went wrong."""
+
+UNREACHABLE = _Unreachable.code
+"""Exit status of a script that cannot write its run directory."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable the script exports, and where it comes from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobScript:
+    """All that a job script says.
+
+    Attributes:
+        scheduler: the batch system: picks the template and how directives are written.
+        directives: what is asked of it.
+        run_dir: absolute.
+        attempt: ``"001"``.
+        tag: the attempt's tag, ``exa-RUNID-001``.
+        python: absolute path of the interpreter that has exa.
+        environment: what is exported beside the run's own two, in order.
+    """
+
+    scheduler: str
+    directives: Directives
+    run_dir: Path
+    attempt: str
+    tag: str
+    python: Path
+    environment: tuple[Variable, ...] = ()
+
+
+def template_of(scheduler: str) -> Template:
+    """The template of a batch system. Raises Invalid when there is none."""
+    name = f"{scheduler}/job.sh.j2"
+    try:
+        return Template(f"templates/{name}", resources.read("templates", name))
+    except FileNotFoundError as error:
+        raise Invalid(f"there is no job script template for {scheduler!r}") from error
+
+
+def job_script(job: JobScript) -> Script:
+    """Render the script of an attempt. Raises Invalid for what no script can hold."""
+    lives = job.run_dir / "attempts" / job.attempt / "lives"
+    words = {
+        "run_dir": Word(quote.path(job.run_dir, "the run directory"), "the run's directory"),
+        "tag": Word(quote.word(job.tag), "the attempt's tag"),
+        "lives": Word(quote.path(lives), "the run's directory"),
+        "attempt": Word(quote.word(job.attempt), "the attempt"),
+        "python": Word(quote.path(job.python, "the interpreter"), "the interpreter exa runs on"),
+        "life_taken": Word(quote.word(str(LIFE_TAKEN)), "exa's exit codes"),
+        "unreachable": Word(quote.word(str(UNREACHABLE)), "exa's exit codes"),
+    }
+    blocks = {
+        "directives": Block(job.directives.lines(job.scheduler)),
+        "environment": Block(exports(job.environment)),
+    }
+    return render(template_of(job.scheduler), {**words, **blocks})
+
+
+def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:
+    """One export a variable. Raises Invalid with every fault: a mark of exa's, or given twice."""
+    lines: list[Line] = []
+    faults: list[ExaError] = []
+    seen = dict.fromkeys(marks.ALL, "exa itself")
+    for variable in variables:
+        if variable.name in seen:
+            what = f"{variable.name} is set by {seen[variable.name]} already"
+            faults.append(Invalid(what, where=variable.origin))
+        seen.setdefault(variable.name, variable.origin)
+        try:
+            lines.append(Line(quote.export(variable.name, variable.value), variable.origin))
+        except Invalid as error:
+            faults.append(Invalid(error.what, where=variable.origin, hint=error.hint))
+    if faults:
+        raise several(Invalid, faults)
+    return tuple(lines)

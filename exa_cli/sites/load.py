@@ -1,0 +1,158 @@
+"""Find a site profile, resolve what it inherits, check it, freeze it.
+
+Looked for in this order: ``--site PATH|NAME``, ``$EXA_SITE`` (the same two forms), and a name
+in ``~/.config/exa/sites``, in each directory of ``$EXA_SITES_PATH``, and among those that come
+with exa. Without any of them the site is ``local``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exa_cli.base import resources
+from exa_cli.base.errors import Invalid, NotFound
+from exa_cli.sites.merge import merged
+from exa_cli.sites.schema import NAME_PATTERN, SiteProfile, read
+from exa_cli.spec import toml
+from exa_cli.spec.toml import TomlDoc
+
+DEFAULT = "local"
+SITE_VARIABLE = "EXA_SITE"
+PATH_VARIABLE = "EXA_SITES_PATH"
+
+
+@dataclass(frozen=True)
+class LoadedSite:
+    """A profile ready for use.
+
+    Attributes:
+        profile: the checked profile.
+        doc: the merged document; its origins name the file and line of each key.
+        chain: the files it was made of, the one asked for first.
+    """
+
+    profile: SiteProfile
+    doc: TomlDoc
+    chain: tuple[Path, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole profile as TOML, for the run directory: no later edit of the files it was
+        made of changes a run."""
+        import tomli_w
+
+        sources = ", inherits ".join(repr(str(path)) for path in self.chain)
+        return f"# Frozen at submission from {sources}\n\n{tomli_w.dumps(self.doc.values)}"
+
+
+def load_site(asked: str | None, env: Mapping[str, str] | None = None) -> LoadedSite:
+    """The profile that was asked for.
+
+    Args:
+        asked: a path (with ``/`` or ending in ``.toml``) or a name; None = ``$EXA_SITE``, else
+            ``local``.
+        env: the environment; None = this process's.
+
+    Raises:
+        NotFound: there is none of that name; the nearest are named.
+        Invalid: it is wrong: every fault with file, line and key.
+    """
+    env = os.environ if env is None else env
+    wanted, origin = _wanted(asked, env)
+    path = Path(wanted) if _is_path(wanted) else _by_name(wanted, origin, env)
+    doc, chain = _resolve(path, env, ())
+    if "name" not in doc.values.get("site", {}):
+        doc = toml.put(doc, ("site", "name"), path.stem, f"the name of {path}")
+    return LoadedSite(read(doc), doc, chain)
+
+
+def read_frozen(path: Path) -> SiteProfile:
+    """The profile of a run, from its ``site.toml``. Raises NotFound or Invalid."""
+    return read(toml.load(path))
+
+
+def known_sites(env: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """Every site by name, with the file that is used for it."""
+    found: dict[str, Path] = {}
+    for folder in search_path(os.environ if env is None else env):
+        for path in sorted(folder.glob("*.toml")):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def search_path(env: Mapping[str, str]) -> list[Path]:
+    """The directories profiles are looked for in, first to last; they need not exist."""
+    home = Path(env.get("HOME") or Path.home())
+    config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+    listed = [Path(part) for part in env.get(PATH_VARIABLE, "").split(os.pathsep) if part]
+    return [config / "exa" / "sites", *listed, resources.folder("sites")]
+
+
+def _wanted(asked: str | None, env: Mapping[str, str]) -> tuple[str, str]:
+    if asked:
+        return asked, "--site"
+    if env.get(SITE_VARIABLE):
+        return env[SITE_VARIABLE], f"${SITE_VARIABLE}"
+    return DEFAULT, "the default"
+
+
+def _is_path(wanted: str) -> bool:
+    return "/" in wanted or wanted.endswith(".toml")
+
+
+def _by_name(name: str, origin: str, env: Mapping[str, str], after: Path | None = None) -> Path:
+    """The first profile of a name; with ``after``, the next one behind that file."""
+    candidates = list(_candidates(name, env))
+    if after is not None and after.resolve() in (found := [p.resolve() for p in candidates]):
+        candidates = candidates[found.index(after.resolve()) + 1 :]
+    if not candidates:
+        raise _not_found(name, origin, env)
+    return candidates[0]
+
+
+def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
+    if re.fullmatch(NAME_PATTERN, name):
+        files = (folder / f"{name}.toml" for folder in search_path(env))
+        yield from (path for path in files if path.is_file())
+
+
+def _not_found(name: str, origin: str, env: Mapping[str, str]) -> NotFound:
+    import difflib
+
+    names = list(known_sites(env))
+    close = difflib.get_close_matches(name, names, n=3)
+    guess = "did you mean " + " or ".join(close) + "? " if close else ""
+    return NotFound(
+        f"there is no site {name!r}", where=origin, hint=f"{guess}known: {', '.join(names)}"
+    )
+
+
+def _resolve(
+    path: Path, env: Mapping[str, str], below: tuple[Path, ...]
+) -> tuple[TomlDoc, tuple[Path, ...]]:
+    """A document with all it inherits under it, and the files in the order they were read."""
+    if path.resolve() in [other.resolve() for other in below]:
+        circle = " → ".join(str(p) for p in (*below, path))
+        raise Invalid("a profile inherits itself", where=circle)
+    doc = toml.load(path)
+    parent = doc.values.get("inherits")
+    if parent is None:
+        return doc, (path,)
+    where = doc.where(("inherits",))
+    if not isinstance(parent, str):
+        raise Invalid(f"inherits must be the name of a site, not {parent!r}", where=where)
+    # A profile that inherits its own name adds to the one it hides.
+    behind = _by_name(parent, where, env, after=path if parent == path.stem else None)
+    base, chain = _resolve(behind, env, (*below, path))
+    return merged(base, _own(doc)), (path, *chain)
+
+
+def _own(doc: TomlDoc) -> TomlDoc:
+    """What a document says itself."""
+    values: dict[str, Any] = {k: v for k, v in doc.values.items() if k != "inherits"}
+    return TomlDoc(values, doc.origins, doc.name)
