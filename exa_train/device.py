@@ -1,0 +1,133 @@
+"""Devices: the only module that names one. Everything else receives a `Device`.
+
+The two peaks that utilisation is stated against live here too: what a matmul of this process
+reaches (measured), and what the core's FMA units could do (computed).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+import torch
+
+from exa_train.faults import LaunchFailed
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device kind, which one of them, and the collectives' backend that serves it."""
+
+    kind: str
+    index: int
+    backend: str
+
+    @property
+    def torch(self) -> torch.device:
+        return torch.device(self.kind if self.kind == "cpu" else f"{self.kind}:{self.index}")
+
+
+BACKENDS = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
+
+
+def pick(kind: str = "cpu", local_rank: int = 0) -> Device:
+    """The device of a rank. Raises LaunchFailed when torch cannot use it on this machine."""
+    if kind not in BACKENDS:
+        raise LaunchFailed(f"no device kind {kind!r}", hint=f"one of {', '.join(BACKENDS)}")
+    if kind == "cpu":
+        return Device("cpu", 0, BACKENDS["cpu"])
+    module = getattr(torch, kind)
+    if not module.is_available() or local_rank >= module.device_count():
+        raise LaunchFailed(
+            f"torch finds no {kind} device for local rank {local_rank}",
+            where=f"torch {torch.__version__} sees {module.device_count()}",
+            hint="load the site's torch, or ask for as many ranks a node as it has devices",
+        )
+    module.set_device(local_rank)
+    return Device(kind, local_rank, BACKENDS[kind])
+
+
+def set_threads(threads: int) -> None:
+    """CPU threads of one operator; one operator at a time. Call before any other torch work."""
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+
+
+def measured_peak(device: Device, precision: str, *, seconds: float = 0.3) -> float:
+    """FLOP/s of the best square matmul of 1024 that this process reaches now.
+
+    The best of as many as fit in ``seconds`` (three at least), run while the other ranks do
+    the same: what a step of nothing but matmuls would get beside its neighbours.
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a = torch.full((1024, 1024), 0.5, dtype=dtype, device=device.torch)
+    out = torch.empty_like(a)
+    torch.mm(a, a, out=out)
+    best, end, rounds = float("inf"), time.perf_counter() + seconds, 0
+    while rounds < 3 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        torch.mm(a, a, out=out)
+        _wait(device)
+        best, rounds = min(best, time.perf_counter() - begin), rounds + 1
+    return 2 * 1024**3 / best
+
+
+def _wait(device: Device) -> None:
+    if device.kind != "cpu":
+        getattr(torch, device.kind).synchronize()
+
+
+@dataclass(frozen=True)
+class CorePeak:
+    """FLOP/s of one core's FMA units, or None, with the reason in words."""
+
+    flops: float | None
+    why: str
+
+
+def core_peak(cpuinfo: str, precision: str) -> CorePeak:
+    """FMA peak of one core from the text of /proc/cpuinfo: FLOP per cycle × "cpu MHz". Pure.
+
+    FLOP per cycle in fp32 = 2 units × 2 (multiply, add) × lanes: 32 with AVX2, 64 with AVX-512;
+    AMD's family 25 (Zen 4) runs AVX-512 on 256-bit units, so 32. In bf16: 2048 with AMX
+    (1,024 multiply-adds a cycle), twice the fp32 rate for AMD's AVX512_BF16; without either,
+    bf16 is widened to fp32 and gets the fp32 rate. Sources: Intel 64 Optimization Reference
+    Manual (AMX, Skylake server port layout), AMD Software Optimization Guides 57647 and 58455.
+    Unknown is an answer: other vendors, and Intel's AVX512_BF16 without AMX.
+    """
+    facts = dict(re.findall(r"^([\w ]+?)\s*:\s*(.*)$", cpuinfo, re.MULTILINE))
+    flags = set(facts.get("flags", "").split())
+    vendor, mhz = facts.get("vendor_id", "unknown"), _number(facts.get("cpu MHz"))
+    rate = _flop_per_cycle(vendor, facts.get("cpu family", ""), flags, precision)
+    if rate is None or mhz is None:
+        return CorePeak(None, f"not known for {vendor} {facts.get('model name', '')}".strip())
+    return CorePeak(rate * mhz * 1e6, f"{rate} FLOP a cycle × {mhz:.0f} MHz ({vendor})")
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text) else None
+
+
+def _flop_per_cycle(vendor: str, family: str, flags: set[str], precision: str) -> int | None:
+    if vendor not in ("AuthenticAMD", "GenuineIntel") or not {"avx2", "fma"} <= flags:
+        return None
+    narrow = "avx512f" not in flags or (vendor == "AuthenticAMD" and family == "25")
+    fp32 = 32 if narrow else 64
+    if precision == "fp32":
+        return fp32
+    if "amx_bf16" in flags:
+        return 2048
+    if "avx512_bf16" in flags:
+        return 2 * fp32 if vendor == "AuthenticAMD" else None
+    return fp32
+
+
+def believable(core: CorePeak, measured: float, threads: int) -> CorePeak:
+    """``core``, or unknown when a matmul beat it: then "cpu MHz" is not the clock it runs at.
+
+    Virtual machines often report the nominal clock of a core that boosts well above it.
+    """
+    if core.flops is not None and measured > core.flops * threads:
+        return CorePeak(None, f"unknown: a matmul beats {core.why}, so that clock is not real")
+    return core

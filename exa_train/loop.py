@@ -1,0 +1,225 @@
+"""The training loop: load, step, validate, save, stop. Every rank runs it in lockstep.
+
+Step N is the state after N optimizer steps. Every decision here is the same on all ranks: it
+follows from the plan, from the step, or from the step's all-reduce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from exa_cli.base import clock
+from exa_cli.runs import claims
+from exa_train import optim, state
+from exa_train import step as steps
+from exa_train.checkpoint import Keeper, Loaded, NoReadableCheckpoint, load, save
+from exa_train.chronicle import Chronicle
+from exa_train.device import Device
+from exa_train.faults import FINISHED, STOPPED, NothingToLoad, Superseded
+from exa_train.feed import Feed, Windows
+from exa_train.metrics import losses, rates, resident_bytes
+from exa_train.outside import Ear
+from exa_train.parallel import Engine
+from exa_train.plan import Life, Plan
+from exa_train.pulse import Pulse
+from exa_train.schedule import learning_rate
+from exa_train.step import Outcome
+from exa_train.validate import held_out_loss
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What utilisation is stated against: FLOPs of a token, FLOP/s of all ranks by peak."""
+
+    flops_per_token: int
+    peaks: dict[str, float | None]
+
+
+@dataclass
+class Trainer:
+    """Everything one rank trains with. ``step`` is the last finished optimizer step."""
+
+    plan: Plan
+    life: Life
+    rank: int
+    group: dist.ProcessGroup | None
+    device: Device
+    engine: Engine
+    optimizer: torch.optim.Optimizer
+    feed: Feed
+    held_out: Windows
+    ear: Ear
+    pulse: Pulse
+    chronicle: Chronicle
+    speed: Speed
+    step: int = 0
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.life.run_dir / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.plan.train.steps
+
+    def due(self, every: int) -> bool:
+        """Whether something done every so many steps, and after the last one, is due now."""
+        return self.finished or self.step % every == 0
+
+
+def run(t: Trainer) -> int:
+    """Train from the newest readable checkpoint to the last step, or to a stop; the exit code.
+
+    Raises BadNumbers, NothingToLoad, Superseded, CheckpointFailed; see `exa_train.faults`.
+    """
+    keeper = resume(t)
+    if not t.finished:
+        t.chronicle.open_metrics(t.step)
+        t.chronicle.tell("training", step=t.step)
+        train(t, keeper)
+    if not t.finished:
+        t.chronicle.tell("stopped", step=t.step, reason=t.ear.reason())
+        return STOPPED
+    t.chronicle.tell("done", step=t.step)
+    return FINISHED
+
+
+def train(t: Trainer, keeper: Keeper) -> None:
+    """Step until the last one, or until a rank was asked to stop; either is committed."""
+    stopping = False
+    while not (t.finished or stopping):
+        outcome, record = take_step(t)
+        stopping = outcome.stop and not t.finished
+        validating = t.due(t.plan.train.validate_every) and not stopping
+        if validating:
+            record["held_out"] = validate(t)
+        if validating or t.due(t.plan.train.log_every):
+            t.chronicle.measure(t.step, record)
+        if t.due(t.plan.checkpoint.every) or stopping:
+            commit(t, keeper)
+
+
+def take_step(t: Trainer) -> tuple[Outcome, dict[str, Any]]:
+    """One optimizer step, and its record. Raises BadNumbers before anything is updated."""
+    began, number, train = clock.monotonic(), t.step + 1, t.plan.train
+    t.pulse.beat("step", t.step)
+    outcome = gradients(t, number)
+    if outcome.superseded:
+        raise superseded(t)
+    rate = learning_rate(number, train)
+    optim.set_learning_rate(t.optimizer, rate)
+    steps.update(t.engine, t.optimizer, outcome.grad_norm, train.clip)
+    t.step = number
+    pace = rates(outcome.tokens, clock.monotonic() - began, t.speed.flops_per_token, t.speed.peaks)
+    return outcome, {**losses(outcome, rate), **pace, "rss_bytes": resident_bytes()}
+
+
+def gradients(t: Trainer, number: int) -> Outcome:
+    """Forward and backward of step ``number`` on all ranks, and what they agree on about it."""
+    train = t.plan.train
+    steps.reseed(train.seed, number, t.rank)
+    batches = t.feed.step(number)
+    sums, load = steps.backward(t.engine, batches, t.device, train.precision)
+    tokens = sum(batch.tokens.numel() for batch in batches)
+    mine = steps.tally(sums, load, optim.square_sum(t.engine, t.rank), tokens, t.ear.wishes())
+    total = steps.reduced(mine, t.plan.parallel.world)
+    outcome = steps.outcome(total, train.microbatches, t.plan.model.experts)
+    steps.refuse(outcome, mine, number)
+    return outcome
+
+
+def superseded(t: Trainer) -> Superseded:
+    return Superseded(
+        "a newer life has claimed this run",
+        where=f"epoch {t.life.epoch}, attempt {t.life.attempt}, life {t.life.life}",
+        hint="nothing is lost: the newer life goes on from the last checkpoint that counts",
+    )
+
+
+def validate(t: Trainer) -> float:
+    """Score the held-out windows: nats per token."""
+    value = held_out_loss(
+        t.engine, t.held_out, t.plan, t.device, t.rank, lambda: t.pulse.beat("validate", t.step)
+    )
+    t.chronicle.tell("validated", step=t.step, loss=value)
+    return value
+
+
+def commit(t: Trainer, keeper: Keeper) -> None:
+    """Save this step, durable when this returns; then remove what it makes superfluous."""
+    t.pulse.beat("checkpoint", t.step)
+    saved = save(
+        state.tensors(t.engine, t.optimizer),
+        root=t.checkpoints,
+        step=t.step,
+        epoch=t.life.epoch,
+        meta=state.meta(t.plan, t.life, t.step),
+        group=t.group,
+    )
+    t.chronicle.tell(
+        "committed",
+        step=t.step,
+        name=saved.name,
+        epoch=t.life.epoch,
+        bytes=saved.bytes,
+        seconds=round(saved.seconds, 3),
+    )
+    kept = keeper.after_save(saved)
+    for fault in kept.faults:
+        t.chronicle.tell("read-back-failed", step=t.step, name=saved.name, reason=fault)
+    if kept.removed:
+        t.chronicle.tell("pruned", step=t.step, names=list(kept.removed))
+
+
+def resume(t: Trainer) -> Keeper:
+    """Load the newest candidate that verifies, or begin at step 0 when there is none.
+
+    Returns the keeper of checkpoints, which counts the loaded one as verified.
+    """
+    try:
+        loaded = load(
+            state.tensors(t.engine, t.optimizer),
+            root=t.checkpoints,
+            candidates=t.life.candidates,
+            group=t.group,
+        )
+    except NoReadableCheckpoint as error:
+        raise NothingToLoad(error.what, where=error.where, hint=error.hint) from error
+    if loaded is None:
+        t.chronicle.tell("loaded", step=0, name=None)
+        return keeper_of(t, ())
+    take_up(t, loaded)
+    return keeper_of(t, (loaded.name,))
+
+
+def take_up(t: Trainer, loaded: Loaded) -> None:
+    """Go on from a loaded checkpoint, saying what was passed over and what is not promised."""
+    for skipped in loaded.skipped:
+        t.chronicle.tell("skipped", name=skipped.name, reason=skipped.reason)
+    t.step = loaded.step
+    state.set_optimizer_step(t.optimizer, loaded.meta["optimizer_steps"])
+    t.chronicle.tell("loaded", step=loaded.step, name=loaded.name)
+    broken = state.broken_promises(loaded.meta["promise"], state.promise(t.plan))
+    if broken:
+        t.chronicle.tell("promise-downgraded", step=loaded.step, keys=broken)
+
+
+def keeper_of(t: Trainer, verified: Iterable[str]) -> Keeper:
+    """What prunes this run's checkpoints; it trusts those in ``verified``."""
+
+    def accepts(name: str, epoch: int) -> bool:
+        return claims.counts(claims.read_claims(t.life.run_dir), name, epoch)
+
+    return Keeper(
+        t.checkpoints,
+        keep=t.plan.checkpoint.keep,
+        accepts=accepts,
+        group=t.group,
+        verified=verified,
+    )
