@@ -53,14 +53,17 @@ def panel(answer: dict[str, Any], records: list[dict[str, Any]]) -> RenderableTy
     from rich.text import Text
 
     losses = [r["loss"] for r in records if "loss" in r]
-    last = next((r for r in reversed(records) if "loss" in r), {})
+    last: dict[str, Any] = next((r for r in reversed(records) if "loss" in r), {})
     colour = {"running": "green", "done": "green", "failed": "red"}.get(answer["state"], "yellow")
     head = Text.assemble(
         (answer["state"], f"bold {colour}"),
         f"  step {answer['step']} of {answer['steps_total']}",
         remaining(answer, last) if answer["state"] == "running" else "",
     )
-    rows = [head, ProgressBar(total=answer["steps_total"], completed=answer["step"])]
+    rows: list[RenderableType] = [
+        head,
+        ProgressBar(total=answer["steps_total"], completed=answer["step"]),
+    ]
     rows += [Text(line) for line in _lines(answer, last, losses)]
     return Panel(Group(*rows), title=answer["run"], title_align="left")
 
@@ -120,11 +123,11 @@ def _watch_plainly(run: RunDir, to: Any = say) -> None:
 
 
 def _stride(answer: dict[str, Any]) -> int:
-    return max(1, answer["steps_total"] // 20)
+    return max(1, int(answer["steps_total"]) // 20)
 
 
 def _plain(answer: dict[str, Any], records: list[dict[str, Any]]) -> str:
-    last = next((r for r in reversed(records) if "loss" in r), {})
+    last: dict[str, Any] = next((r for r in reversed(records) if "loss" in r), {})
     text = f"{answer['run']}  {answer['state']}  step {answer['step']}/{answer['steps_total']}"
     if last:
         text += f"  loss {last['loss']:.4f}" + remaining(answer, last)

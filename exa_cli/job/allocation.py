@@ -14,7 +14,8 @@ from exa_cli.base.files import read_json
 from exa_cli.job import layout
 from exa_cli.job.watch import Limits
 from exa_cli.runs.rundir import RunDir
-from exa_cli.sites.load import load_site
+from exa_cli.sites.load import read_frozen
+from exa_cli.sites.paths import own_folder
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.staging.copy import Item, Staged, stage
 
@@ -79,19 +80,18 @@ class Allocation:
         return stage(Path(self.plan["data"]["dir"]), target, self.data_items())
 
     def data_items(self) -> tuple[Item, ...]:
-        """Files of the prepared data, the manifest last, with sizes and checksums."""
+        """What is staged of the prepared data."""
         return data_items(Path(self.plan["data"]["dir"]))
 
 
 def data_items(folder: Path) -> tuple[Item, ...]:
-    """What a data manifest lists. Raises Damaged when it cannot be read."""
+    """What ranks read of prepared data: its shards, then its manifest. Raises Damaged."""
     from exa_cli.staging.copy import checksum
 
     path = folder / "manifest.json"
     try:
         manifest = read_json(path)
-        listed = [*_shards(manifest), manifest["tokenizer"]]
-        items = [Item(f["file"], f["bytes"], f["xxh3_128"]) for f in listed]
+        items = [Item(f["file"], f["bytes"], f["xxh3_128"]) for f in _shards(manifest)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(
             f"the data's manifest cannot be read: {error}",
@@ -108,7 +108,7 @@ def _shards(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
     """Read the frozen files and find the nodes this life was given."""
     plan, request = run.plan(), run.request(attempt)
-    site = load_site(str(run.path / "site.toml"))
+    site = read_frozen(run.path / "site.toml")
     count = plan["parallel"]["nodes"]
     return Allocation(
         run=run,
@@ -118,13 +118,6 @@ def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
         request=request,
         site=site,
         nodes=tuple(f"n{number}" for number in range(count)),
-        base=local_base(site),
+        base=own_folder(site.local_storage.path, tempfile.gettempdir()),
         began=clock.now(),
     )
-
-
-def local_base(site: SiteProfile) -> Path:
-    """The node-local folder of this user, made private."""
-    from exa_cli.sites.paths import own_folder
-
-    return own_folder(site.local_storage.path, tempfile.gettempdir())

@@ -20,7 +20,7 @@ from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
 from exa_cli.schedulers.registry import make
 from exa_cli.schedulers.types import JobState, Scheduler, Settings
-from exa_cli.sites.load import load_site
+from exa_cli.sites.load import read_frozen
 from exa_cli.sites.schema import SiteProfile
 
 
@@ -43,7 +43,7 @@ def scheduler_of(site: SiteProfile) -> Scheduler:
 
 def scheduler(run: RunDir) -> Scheduler:
     """The batch system a run was submitted to, from its frozen profile."""
-    return scheduler_of(load_site(str(run.path / "site.toml")))
+    return scheduler_of(read_frozen(run.path / "site.toml"))
 
 
 def look(runs: Iterable[RunDir]) -> list[View]:

@@ -80,7 +80,8 @@ def _first(events: list[Event], kind: str) -> Event | None:
 def text(told: dict[str, Any], curve: str) -> str:
     """The story for people. ``curve`` is the loss as a line of block characters."""
     lines = [
-        f"run          {told['run']}: {told['state']}, step {told['step']} of {told['steps_total']}",
+        f"run          {told['run']}",
+        f"state        {told['state']}, step {told['step']} of {told['steps_total']}",
         f"tokens       {told['tokens']:,} in {told['wall_s']:.1f} s of job time",
         f"speed        {_number(told['tokens_per_s'], ',.0f')} tokens/s, the median step; "
         f"{_number(told['mfu_measured'], '.1%')} of the measured matmul peak",
