@@ -34,7 +34,7 @@ def loss_curve(told: dict[str, Any], records: list[dict[str, Any]], out: Path) -
 
 def _curves(axes: Any, records: list[dict[str, Any]]) -> None:
     trained = [(r["step"], r["ce"]) for r in records if r.get("ce") is not None]
-    held_out = [(r["step"], r["val_loss"]) for r in records if r.get("val_loss") is not None]
+    held_out = [(r["step"], r["held_out"]) for r in records if r.get("held_out") is not None]
     if trained:
         axes.plot(*zip(*trained, strict=True), lw=0.8, alpha=0.6, label="training")
     if held_out:

@@ -25,7 +25,7 @@ def story(view: View) -> dict[str, Any]:
         "tokens_per_s": _median([r["tokens_per_s"] for r in records if r.get("tokens_per_s")]),
         "mfu_measured": _median([r["mfu_measured"] for r in records if r.get("mfu_measured")]),
         "loss": _last(records, "ce"),
-        "validation_loss": _last(records, "val_loss"),
+        "held_out": _last(records, "held_out"),
         "baselines": baselines(view.run.metrics / "baselines.json"),
         "wall_s": round(sum(life["seconds"] or 0.0 for life in lives(view.events)), 3),
     }
@@ -116,7 +116,7 @@ def _life_row(life: dict[str, Any]) -> str:
 def _losses(told: dict[str, Any]) -> list[str]:
     """Held-out loss beside what counting words reaches, in nats a token."""
     lines = [f"training     {_number(told['loss'], '.4f')} nats a token at the last step"]
-    held_out, base = told["validation_loss"], told["baselines"]
+    held_out, base = told["held_out"], told["baselines"]
     lines.append(f"held-out     {_number(held_out, '.4f')} nats a token")
     if base and held_out is not None:
         gain = 1 - held_out / base["bigram"]

@@ -142,13 +142,13 @@ def fold(
 def _run_state(
     attempts: tuple[Attempt, ...], done: bool, events: list[Event]
 ) -> tuple[str, str | None]:
-    if done:
-        return "done", "finished"
     if not attempts:
         return "unknown", None
     last = attempts[-1]
     if last.state in ("queued", "running"):
         return last.state, None
+    if done:
+        return "done", "finished"
     if any(e.kind == "cancelled" and e.fields.get("attempt") == last.attempt for e in events):
         return "cancelled", "cancelled"
     if last.state == "unknown":

@@ -6,13 +6,15 @@ choice in plan.json at the first submit, and says why.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base.errors import Invalid
 from exa_cli.spec import times
-from exa_cli.spec.declare import AUTO, Auto, build, key, table
+from exa_cli.spec.declare import AUTO, Auto, build, declaration, key, table
+from exa_cli.spec.model import ModelConfig
 from exa_cli.spec.toml import TomlDoc
 
 NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,39}"
@@ -41,27 +43,39 @@ class Resources:
     account: str | None = key(None, help="Project or account to charge, where a site wants one.")
 
 
+def _shape(name: str) -> Any:
+    """A key of `ModelConfig` as an override: its own declaration, absent by default."""
+    fields = {field.name: field for field in dataclasses.fields(ModelConfig)}
+    declared = declaration(fields[name])
+    said = f"{declared.help.rstrip('.')}; absent = the preset's."
+    return dataclasses.field(
+        default=None, metadata={"key": dataclasses.replace(declared, help=said)}
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Which model; `exa model list` names the presets."""
+    """Which model: a preset of `exa model list`, and what differs from it."""
 
     preset: str = key("alphaexa-ci", help="A preset of `exa model list`.")
     vocab: int | Auto = key(
         AUTO, help="Vocabulary size; auto = the prepared data's.", minimum=2, unit="tokens"
     )
-    top_k: int | None = key(
-        None, help="Experts a token is sent to; absent = the preset's.", minimum=1
-    )
-    layers: int | None = key(None, help="Number of blocks; absent = the preset's.", minimum=1)
-    init_std: float | None = key(
-        None, help="Standard deviation of initial weights; absent = the preset's.", minimum=0
-    )
-    aux_coef: float | None = key(
-        None, help="Weight of the load-balancing loss; absent = the preset's.", minimum=0
-    )
-    z_coef: float | None = key(
-        None, help="Weight of the router z-loss; absent = the preset's.", minimum=0
-    )
+    layers: int | None = _shape("layers")
+    d_model: int | None = _shape("d_model")
+    heads: int | None = _shape("heads")
+    kv_heads: int | None = _shape("kv_heads")
+    head_dim: int | None = _shape("head_dim")
+    ffn: int | None = _shape("ffn")
+    experts: int | None = _shape("experts")
+    expert_ffn: int | None = _shape("expert_ffn")
+    top_k: int | None = _shape("top_k")
+    moe_period: int | None = _shape("moe_period")
+    aux_coef: float | None = _shape("aux_coef")
+    z_coef: float | None = _shape("z_coef")
+    rope_theta: float | None = _shape("rope_theta")
+    norm_eps: float | None = _shape("norm_eps")
+    init_std: float | None = _shape("init_std")
 
 
 @dataclass(frozen=True, kw_only=True)
