@@ -112,7 +112,7 @@ def _read_chunk(fd: int, data: DataFile, index: int, view: memoryview) -> None:
 def bad_chunk(footer: Footer, index: int) -> str:
     """Where a damaged chunk lies and what lies in it."""
     low, high = chunk_span(index, footer.data_bytes)
-    hit = [s.fqn for s in footer.slices if s.at < high and low < s.at + s.bytes]
+    hit = [s.fqn for s in footer.slices if max(low, s.at) < min(high, s.at + s.bytes)]
     inside = ", ".join(hit[:3]) + (f" and {len(hit) - 3} more" if len(hit) > 3 else "")
     place = f"chunk {index} (bytes {low}-{high - 1}) is not what was written"
     return f"{place}; it holds {inside}" if hit else place

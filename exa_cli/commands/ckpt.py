@@ -1,0 +1,238 @@
+"""exa ckpt: list, verify and export checkpoints, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from exa_cli.base.errors import Damaged, ExaError, Findings, Invalid, NotFound
+from exa_cli.base.files import read_json, to_json
+from exa_cli.base.talk import say, warn
+
+if TYPE_CHECKING:
+    from exa_cli.checkpoint.select import Accepts
+    from exa_cli.checkpoint.verdict import Report
+
+
+@click.group(name="ckpt")
+def command() -> None:
+    """List, verify and export a run's checkpoints.
+
+    RUN is a run's name, directory or unique prefix.
+
+    \b
+    Example:
+      exa ckpt verify demo
+    """
+
+
+@command.command(name="ls")
+@click.argument("run_text", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_checkpoints(run_text: str, as_json: bool) -> None:
+    """List checkpoints, the newest first; looks at manifests and footers, not at the data.
+
+    \b
+    Example:
+      exa ckpt ls demo --json
+    """
+    from exa_cli.checkpoint.verify import survey
+
+    run = _run(run_text)
+    accepts = _accepts(run)
+    rows = [_row(report, accepts) for report in survey(run / "checkpoints")]
+    if as_json:
+        click.echo(to_json({"schema": 1, "checkpoints": rows}), nl=False)
+        return
+    click.echo(
+        f"{'step':>10}  {'verdict':<11}{'counts':<8}{'epoch':>6}{'GB':>10}  {'written':<25}name"
+    )
+    for row in rows:
+        click.echo(_line(row))
+
+
+@command.command()
+@click.argument("run_text", metavar="RUN")
+@click.option("--step", type=click.IntRange(min=0), help="Only checkpoints of this step.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def verify(run_text: str, step: int | None, as_json: bool) -> None:
+    """Read every byte of the checkpoints and check it.
+
+    Exit code 0: all good; 9: something is incomplete; 7: something is damaged. Damage is named
+    by file and chunk.
+
+    \b
+    Example:
+      exa ckpt verify demo --step 400
+    """
+    run = _run(run_text)
+    accepts = _accepts(run)
+    reports = _verified(run / "checkpoints", step)
+    if as_json:
+        found = [_verdict(report, accepts) for report in reports]
+        click.echo(to_json({"schema": 1, "checkpoints": found}), nl=False)
+    else:
+        for report in reports:
+            _tell(report, accepts)
+    _conclude(reports)
+
+
+@command.command()
+@click.argument("run_text", metavar="RUN")
+@click.argument("step_text", metavar="STEP")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="New directory.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["keep", "fp32", "bf16"]),
+    default="keep",
+    show_default=True,
+    help="Convert fp32 and bf16 weights (rounded to nearest even).",
+)
+def export(run_text: str, step_text: str, out: Path, dtype: str) -> None:
+    """Write the model's weights as safetensors with a config.json; STEP is a number or `latest`.
+
+    Every chunk is checked on the way. Equal weights give equal bytes.
+
+    \b
+    Example:
+      exa ckpt export demo latest -o demo-weights --dtype bf16
+    """
+    from exa_cli.checkpoint import export as exports
+
+    run = _run(run_text)
+    chosen = _choose(run, step_text)
+    try:
+        made = exports.export(chosen, out, config=_config(run), dtype=dtype)
+    except OSError as error:
+        where = error.filename or str(out)
+        raise ExaError(f"the export failed: {error.strerror}", where=where) from error
+    say(f"exported {chosen.name}: {made.tensors} tensors, {made.bytes / 1e9:.3f} GB")
+    for name in made.files:
+        click.echo(out / name)
+
+
+def _run(text: str) -> Path:
+    """A run, or any directory that holds checkpoints."""
+    if (Path(text) / "checkpoints").is_dir():
+        return Path(text).absolute()
+    from exa_cli.runs.find import find_run
+
+    return find_run(text)
+
+
+def _accepts(run: Path) -> Accepts:
+    """Whether a checkpoint counts, by the claims of the run's lives."""
+    from exa_cli.runs.claims import counts, read_claims
+
+    claims = read_claims(run)
+    return lambda name, epoch: counts(claims, name, epoch)
+
+
+def _counted(report: Report, accepts: Accepts) -> bool:
+    return report.epoch is not None and accepts(report.name, report.epoch)
+
+
+def _row(report: Report, accepts: Accepts) -> dict[str, Any]:
+    manifest = report.manifest
+    return {
+        "step": report.step,
+        "name": report.name,
+        "verdict": report.verdict,
+        "counts": _counted(report, accepts),
+        "epoch": report.epoch,
+        "written": manifest.written if manifest else None,
+        "bytes": manifest.bytes if manifest else None,
+        "files": len(manifest.files) if manifest else None,
+        "tensors": len(manifest.tensors) if manifest else None,
+        "world": manifest.layout["world"] if manifest else None,
+        "damaged": _damaged(report),
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    size = f"{row['bytes'] / 1e9:.3f}" if row["bytes"] is not None else "-"
+    epoch = "-" if row["epoch"] is None else row["epoch"]
+    counts = "yes" if row["counts"] else "no"
+    written = row["written"] or "-"
+    head = f"{row['step']:>10}  {row['verdict']:<11}{counts:<8}{epoch:>6}{size:>10}"
+    return f"{head}  {written:<25}{row['name']}"
+
+
+def _verdict(report: Report, accepts: Accepts) -> dict[str, Any]:
+    return {
+        "step": report.step,
+        "verdict": report.verdict,
+        "damaged": _damaged(report),
+        "name": report.name,
+        "counts": _counted(report, accepts),
+    }
+
+
+def _damaged(report: Report) -> list[dict[str, str]]:
+    return [{"file": damage.file, "reason": damage.reason} for damage in report.damaged]
+
+
+def _tell(report: Report, accepts: Accepts) -> None:
+    superseded = report.epoch is not None and not _counted(report, accepts)
+    note = f"  (does not count: epoch {report.epoch} was superseded)" if superseded else ""
+    click.echo(f"{report.name}  {report.verdict}{note}")
+    for damage in report.damaged:
+        click.echo(f"  {damage.file}: {damage.reason}")
+
+
+def _verified(root: Path, step: int | None) -> list[Report]:
+    from exa_cli.checkpoint import verify as checks
+
+    if step is None:
+        reports = checks.survey(root, checks.verify)
+        if not reports:
+            warn(f"there are no checkpoints in {root}")
+        return reports
+    names = [report.name for report in checks.survey(root) if report.step == step]
+    if not names:
+        raise NotFound(f"there is no checkpoint of step {step}", where=str(root))
+    return [checks.verify(root / name) for name in names]
+
+
+def _conclude(reports: list[Report]) -> None:
+    """Leave with the exit code of the worst verdict; the data is on stdout already."""
+    for verdict, error in (
+        ("damaged", Damaged),
+        ("repairable", Findings),
+        ("incomplete", Findings),
+    ):
+        names = [report.name for report in reports if report.verdict == verdict]
+        if names:
+            raise error(f"{len(names)} of {len(reports)} checkpoints {verdict}: {', '.join(names)}")
+
+
+def _choose(run: Path, text: str) -> Path:
+    """The best checkpoint of a step that can be used. Raises NotFound or Damaged."""
+    from exa_cli.checkpoint.select import choose
+    from exa_cli.checkpoint.verify import survey
+
+    root = run / "checkpoints"
+    reports = [report for report in survey(root) if text in ("latest", str(report.step))]
+    choice = choose(reports, _accepts(run))
+    if choice.candidates:
+        return root / choice.candidates[0]
+    if not reports:
+        raise NotFound(f"there is no checkpoint {text!r}", where=str(root), hint="exa ckpt ls RUN")
+    error = Damaged if any(report.verdict == "damaged" for report in reports) else NotFound
+    listed = "\n".join(f"- {one.name}: {one.reason}" for one in choice.skipped)
+    raise error(f"no checkpoint {text!r} can be used:\n{listed}", where=str(root))
+
+
+def _config(run: Path) -> dict[str, Any]:
+    """The model's part of the run's plan."""
+    path = run / "plan.json"
+    try:
+        config: dict[str, Any] = read_json(path)["model"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        hint = "config.json is written from it"
+        raise Invalid(
+            f"cannot read the model's config: {error!r}", where=str(path), hint=hint
+        ) from error
+    return config
