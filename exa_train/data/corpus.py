@@ -1,0 +1,130 @@
+"""The corpus: every source scanned once, every document known by its hash and size."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from exa_cli.base import talk
+from exa_cli.base.errors import Invalid, several
+from exa_train.data.documents import DOCUMENT, DocumentReader, Scanned, scan
+from exa_train.data.inputs import Source, discover
+from exa_train.data.mix import U64
+from exa_train.data.progress import megabytes
+from exa_train.data.request import Request
+from exa_train.data.workers import ordered_map
+
+_PARALLEL_SCAN_BYTES = 1 << 26
+_BATCH_BYTES = 1 << 23
+_FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The scanned sources. ``identities`` and ``sizes``: (N,) over all documents in order."""
+
+    scanned: tuple[Scanned, ...]
+    skipped: Counter[str]
+    identities: U64
+    sizes: U64
+
+    @property
+    def bytes(self) -> int:
+        return int(self.sizes.sum())
+
+
+def scan_corpus(request: Request) -> Corpus:
+    """Read all inputs once. Raises Invalid naming each fault, or when no text is left."""
+    found = discover(request.inputs, skip_bad=request.skip_bad)
+    scanned = tuple(_scan_all(found.sources, request))
+    _raise_faults(scanned)
+    skipped = sum((source.skipped for source in scanned), found.skipped)
+    documents = np.concatenate([source.documents for source in scanned] or [np.zeros(0, DOCUMENT)])
+    if not len(documents):
+        raise Invalid(
+            f"no text in the input ({_counts(skipped) or 'no files'})",
+            where=", ".join(request.inputs),
+            hint="give .txt .md .rst .py .jsonl or .jsonl.gz files with text in them",
+        )
+    identities = documents["high"] ^ documents["low"]
+    corpus = Corpus(scanned, skipped, identities, documents["bytes"])
+    _say_scanned(corpus)
+    return corpus
+
+
+def _scan_all(sources: Sequence[Source], request: Request) -> Iterator[Scanned]:
+    """In this process while the corpus is small: starting workers takes longer than reading."""
+    batches = list(_batches(sources))
+    small = sum(size for size, _ in batches) < _PARALLEL_SCAN_BYTES
+    results = ordered_map(
+        _scan_batch,
+        [(batch, request.text_field) for _, batch in batches],
+        workers=1 if small else request.workers,
+        setup=_no_setup,
+    )
+    for result in results:
+        yield from result
+
+
+def _no_setup() -> None:
+    """Scanning needs nothing prepared."""
+
+
+def _scan_batch(work: tuple[list[Source], str]) -> list[Scanned]:
+    return [scan(source, work[1]) for source in work[0]]
+
+
+def _batches(sources: Sequence[Source]) -> Iterator[tuple[int, list[Source]]]:
+    """Sources in groups of some megabytes, so that small files do not cost a message each."""
+    batch: list[Source] = []
+    size = 0
+    for source in sources:
+        batch.append(source)
+        with contextlib.suppress(OSError):  # the scan reports what cannot be read
+            size += os.stat(source.path).st_size
+        if size >= _BATCH_BYTES:
+            yield size, batch
+            batch, size = [], 0
+    if batch:
+        yield size, batch
+
+
+def _raise_faults(scanned: Sequence[Scanned]) -> None:
+    faults = [source.fault for source in scanned if source.fault]
+    if len(faults) > _FAULTS_SHOWN:
+        rest = len(faults) - _FAULTS_SHOWN
+        faults = [*faults[:_FAULTS_SHOWN], Invalid(f"and {rest} more files like these")]
+    if faults:
+        raise several(Invalid, faults)
+
+
+def _say_scanned(corpus: Corpus) -> None:
+    left_out = _counts(corpus.skipped)
+    talk.say(
+        f"scan: {len(corpus.scanned):,} files, {len(corpus.sizes):,} documents, "
+        f"{megabytes(corpus.bytes)} MB" + (f"; left out: {left_out}" if left_out else "")
+    )
+
+
+def _counts(skipped: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
+
+
+def texts(request: Request, corpus: Corpus, chosen: npt.NDArray[np.int64]) -> list[str]:
+    """The text of documents by their rising numbers, in all at most ``sample_bytes`` characters."""
+    reader = DocumentReader(request.text_field)
+    found: list[str] = []
+    position = 0
+    for source in corpus.scanned:
+        end = position + len(source.documents)
+        first, last = np.searchsorted(chosen, (position, end))
+        found += reader.texts(source.source, source.documents[chosen[first:last] - position])
+        position = end
+    reader.close()
+    return [text[: request.sample_bytes] for text in found]
