@@ -16,8 +16,19 @@ from exa_train.models import build
 from exa_train.models.alphaexa import AlphaExa, ModelOutput
 
 TINY = preset("alphaexa-ci").override(
-    """vocab=200 layers=4 moe_period=2 d_model=32 heads=4 kv_heads=2 head_dim=8
-    ffn=48 experts=4 expert_ffn=24 max_seq=64""".split()
+    [
+        "vocab=200",
+        "layers=4",
+        "moe_period=2",
+        "d_model=32",
+        "heads=4",
+        "kv_heads=2",
+        "head_dim=8",
+        "ffn=48",
+        "experts=4",
+        "expert_ffn=24",
+        "max_seq=64",
+    ]
 )
 
 
@@ -146,12 +157,12 @@ def test_matrices_into_the_residual_stream_start_smaller_by_root_of_twice_the_de
     smaller = TINY.init_std / math.sqrt(2 * TINY.layers)
     for name, param in net.named_parameters():
         if "norm" in name:
-            assert float(param.mean()) == (1.0 if name.endswith("weight") else 0.0)
-            assert float(param.std()) == 0.0
+            assert param.mean().item() == (1.0 if name.endswith("weight") else 0.0)
+            assert param.std().item() == 0.0
             continue
         ends = ("attention.out.weight", "ffn.down.weight", "experts.down")
         expected = smaller if name.endswith(ends) else TINY.init_std
-        assert float(param.std()) == pytest.approx(expected, rel=0.15), name
+        assert param.std().item() == pytest.approx(expected, rel=0.15), name
 
 
 SHARDED = """
