@@ -9,7 +9,7 @@ from pathlib import Path
 from exa_cli.base import proc
 from exa_cli.base.files import read_json
 from exa_cli.job.allocation import Allocation
-from exa_cli.job.launch import launcher_words
+from exa_cli.job.launch import launcher_words, rank_signal
 from exa_cli.policy.cause import RankError, Seen
 from exa_cli.runs import journal
 from exa_cli.runs.journal import Event
@@ -43,6 +43,7 @@ def gather(here: Allocation, status: int, reason: str | None, memory_kill: bool)
         memory_kill=memory_kill and status != 0,
         stopped_for=stopped,
         launcher_exit=status,
+        signal=rank_signal(here.folder),
         trained="training" in kinds,
         notes=(words,) if words and "done" not in kinds and not stopped else (),
     )

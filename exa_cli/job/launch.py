@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -153,6 +154,16 @@ def launcher_words(folder: Path) -> str:
         return ""
     telling = [line.strip(" =") for line in text.splitlines() if _tells(line)]
     return "; ".join(dict.fromkeys(line for line in telling if line))[:400]
+
+
+def rank_signal(folder: Path) -> int | None:
+    """The signal that ended a rank, as MPICH's and Open MPI's mpiexec print it; None if none."""
+    try:
+        text = (folder / "launcher.log").read_text(errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"\(signal (\d+)\)|exited on signal (\d+)", text)
+    return int(found[1] or found[2]) if found else None
 
 
 def _tells(line: str) -> bool:

@@ -91,9 +91,11 @@ def reopen(run: RunDir, changes: dict[str, Any] | None = None) -> Draft:
 
 
 def next_attempt(run: RunDir) -> str:
-    """The attempt to lay down: a new one, or one whose making was cut off before it was whole."""
+    """The attempt to lay down: a new one, or one whose submit was cut off before its intent was
+    recorded. That comes before anything is said to the scheduler, so such a one has no job."""
     names = attempts(run)
-    if names and not (run.attempt(names[-1]) / "request.json").exists():
+    intended = {e.fields["attempt"] for e in journals.read(run.path) if e.kind == "intent"}
+    if names and names[-1] not in intended:
         return names[-1]
     return attempt_name(len(names) + 1)
 

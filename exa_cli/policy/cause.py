@@ -19,6 +19,7 @@ Truth table of `classify`, first row that holds wins; every row is a test:
 | the scheduler says: node-failure | node-failure |
 | the scheduler says: out-of-memory | out-of-memory |
 | the scheduler says: launch-failed | launch-failed |
+| a signal ended a rank or the launcher | rank-failure |
 | the launcher failed before any rank trained | launch-failed |
 | the launcher failed after that | rank-failure |
 | none of these | unknown |
@@ -87,6 +88,7 @@ class Seen:
     memory_kill: bool = False
     stopped_for: str | None = None
     launcher_exit: int | None = None
+    signal: int | None = None
     trained: bool = False
     scheduler_reason: str | None = None
     notes: tuple[str, ...] = field(default=())
@@ -141,6 +143,10 @@ def _from_launcher(seen: Seen) -> tuple[str, str]:
     if status is None or status == 0:
         return "unknown", "no process left a word about its end"
     words = f"the launcher ended with {exit_words(status)}"
+    if seen.signal is not None or status < 0:
+        killed = exit_words(-seen.signal) if seen.signal is not None else exit_words(status)
+        who = "a rank" if seen.signal is not None else "the launcher"
+        return "rank-failure", f"{who} was ended by a signal: {killed}"
     if not seen.trained:
         return "launch-failed", f"{words} before any rank trained"
     return "rank-failure", words

@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable
+from datetime import date, time
 from typing import Any, Literal, TypeVar, Union
 
 from exa_cli.base.errors import ExaError, Invalid, several
@@ -162,8 +163,13 @@ def _value(
     fits = [made for kind in kinds if (made := _convert(kind, value)) is not None]
     if not fits:
         wanted = " or ".join(_kind_name(k) for k in kinds)
+        dated = isinstance(value, (date, time))
         faults.append(
-            Invalid(f"{'.'.join(path)} must be {wanted}, not {value!r}", where=doc.where(path))
+            Invalid(
+                f"{'.'.join(path)} must be {wanted}, not {value if dated else repr(value)}",
+                where=doc.where(path),
+                hint=f'put it in quotes: "{value}"' if dated else None,
+            )
         )
         return None
     if wrong := wrong_with(declaration(field), fits[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass, field
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,13 @@ def load(path: Path) -> TomlDoc:
 
 
 def _scalar(text: str) -> Any:
-    """A value as TOML would read it, or the text itself: `--set data.path=/x` needs no quotes."""
+    """A value as TOML would read it, or the text itself: `--set data.path=/x` needs no quotes,
+    and 01:00:00 is the text of a walltime, not a time of day."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+    return text if isinstance(value, (date, time)) else value
 
 
 def override(doc: TomlDoc, settings: list[str], option: str = "--set") -> TomlDoc:

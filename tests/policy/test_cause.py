@@ -21,6 +21,8 @@ ROWS = [
     (Seen(scheduler_reason="node-failure"), "node-failure"),
     (Seen(scheduler_reason="out-of-memory"), "out-of-memory"),
     (Seen(scheduler_reason="launch-failed"), "launch-failed"),
+    (Seen(launcher_exit=9, signal=9), "rank-failure"),
+    (Seen(launcher_exit=-9), "rank-failure"),
     (Seen(launcher_exit=1), "launch-failed"),
     (Seen(launcher_exit=-9, trained=True), "rank-failure"),
     (Seen(launcher_exit=0), "unknown"),

@@ -1,5 +1,6 @@
 """A document becomes a checked table, or every fault in it is named with its place."""
 
+import contextlib
 import json
 
 import jsonschema
@@ -41,6 +42,7 @@ def test_a_wrong_table_names_the_nearest_one():
         ("[train]\nsteps = 0\n", "least legal value"),
         ('[train]\nprecision = "fp8"\n', "legal: bf16, fp32"),
         ('[resources]\nwalltime = "90"\n', "HH:MM:SS"),
+        ("[resources]\nwalltime = 01:00:00\n", "put it in quotes"),
         ('[resources]\nwalltime = "1:75:00"\n', "HH:MM:SS"),
         ('[train]\nglobal_batch = "some"\n', "'auto'"),
         ('name = "-rf"\n', "a letter"),
@@ -81,8 +83,10 @@ def test_a_setting_overrides_the_file_and_is_named_as_the_origin():
 
 
 def test_a_setting_needs_no_quotes_for_text():
-    doc = toml.override(toml.parse("", "r"), ["data.path=/data/my corpus"])
-    assert runfile.read(doc).data.path == "/data/my corpus"
+    words = ["data.path=/data/my corpus", "resources.walltime=02:00:00"]
+    run = runfile.read(toml.override(toml.parse("", "r"), words))
+    assert run.data.path == "/data/my corpus"
+    assert run.resources.walltime == "02:00:00"
 
 
 @pytest.mark.parametrize("setting", ["train.steps", "=3"])
@@ -140,7 +144,5 @@ def test_a_time_survives_its_text(seconds):
                     max_leaves=6))  # fmt: skip
 def test_no_value_anywhere_makes_the_reader_crash(value):
     for values in ({"train": value}, {"train": {"steps": value}}, {"env": value}, {"name": value}):
-        try:
+        with contextlib.suppress(Invalid):
             runfile.read(toml.TomlDoc(values))
-        except Invalid:
-            pass
