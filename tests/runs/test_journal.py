@@ -40,10 +40,10 @@ def test_two_writers_never_share_a_file(run_dir):
 def test_events_keep_their_fields_and_order(run_dir):
     with Journal(run_dir, journal.writer_name("login")) as writer:
         for step in range(20):
-            writer.append("committed", step=step, text="ü\n\"")
+            writer.append("committed", step=step, text='ü\n"')
     events = journal.read(run_dir)
     assert [e.fields["step"] for e in events] == list(range(20))
-    assert events[0].fields["text"] == "ü\n\""
+    assert events[0].fields["text"] == 'ü\n"'
 
 
 def test_a_run_without_a_journal_has_no_events(tmp_path):

@@ -1,0 +1,37 @@
+# make demo   the main job on one machine: prepare, submit, train on MPI ranks, die, resume
+# make test   all tests
+# Both make .venv on first use. PYTHON names another interpreter (3.10 or newer).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench full clean
+
+demo: $(STAMP)
+	$(BIN)/python demo/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/cli_startup.py
+	$(BIN)/python benchmarks/train_cpu.py
+
+# Many more random kills than `make test` has time for.
+full: $(STAMP)
+	$(BIN)/python -m pytest -q --kills 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) demo/make_venv.py $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-out build *.egg-info

@@ -1,0 +1,167 @@
+"""The supervisor's decisions, and the sweep on real processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from exa_cli.base import proc
+from exa_cli.job import health, layout, sweep
+from exa_cli.job.rank import my_rank
+from exa_cli.job.watch import Limits, stop_reason
+from exa_cli.runs.rundir import RunDir
+
+LIMITS = Limits(end=100.0, stop_at=90.0)
+
+
+@pytest.mark.parametrize(
+    ("notice", "cancelled", "now", "reason"),
+    [
+        (None, False, 10.0, None),
+        (None, False, 90.0, "walltime"),
+        ("SIGTERM", False, 10.0, "SIGTERM"),
+        ("SIGTERM", False, 95.0, "walltime"),
+        ("SIGTERM", True, 10.0, "cancelled"),
+        ("SIGTERM", True, 95.0, "cancelled"),
+    ],
+)
+def test_when_and_why_ranks_are_asked_to_stop(notice, cancelled, now, reason):
+    assert stop_reason(LIMITS, notice, cancelled, now) == reason
+
+
+def rank(number, **changes):
+    seen = {
+        "rank": number,
+        "host": "h",
+        "missing": [],
+        "torch": "2.13.0+cpu",
+        "scratch_error": None,
+        "run_dir_error": None,
+        "scratch_free": 10**9,
+    }
+    return {**seen, **changes}
+
+
+def probe(*ranks, total=None):
+    wanted = sum(range(1, len(ranks) + 1))
+    return {"ranks": list(ranks), "sum": wanted if total is None else total}
+
+
+@pytest.mark.parametrize(
+    ("seen", "check", "cause"),
+    [
+        (None, "ranks can talk", "launch-failed"),
+        (probe(rank(0)), "ranks can talk", "launch-failed"),
+        (probe(rank(0), rank(1), total=2), "ranks can talk", "launch-failed"),
+        (probe(rank(0), rank(1, missing=["torch"])), "packages", "launch-failed"),
+        (probe(rank(0), rank(1, torch="2.7.1")), "torch", "launch-failed"),
+        (probe(rank(0), rank(1, torch="2.14.0")), "torch", "launch-failed"),
+        (probe(rank(0), rank(1, scratch_error="/x: Permission denied")), "write access",
+         "launch-failed"),
+        (probe(rank(0), rank(1, run_dir_error="/x: No space left on device")), "write access",
+         "disk-full"),
+        (probe(rank(0), rank(1, scratch_free=5)), "space", "disk-full"),
+    ],
+)  # fmt: skip
+def test_a_sick_node_is_named_before_ranks_are_started(seen, check, cause):
+    found = health.verdict(seen, 2, "words", 1000)
+    assert (found.check, found.cause) == (check, cause)
+
+
+def test_healthy_nodes_pass():
+    assert health.verdict(probe(rank(0), rank(1)), 2, "", 1000) is None
+
+
+def test_a_wrong_mpiexec_is_named_by_the_variable_it_did_not_set():
+    launch = {"rank_variable": "PMI_RANK", "ranks": [{}, {}]}
+    for environ in ({}, {"PMI_RANK": "2"}, {"PMI_RANK": "x"}):
+        with pytest.raises(ValueError, match="PMI_RANK"):
+            my_rank(launch, environ)
+    assert my_rank(launch, {"PMI_RANK": "1"}) == 1
+
+
+def test_ranks_fill_node_after_node(tmp_path):
+    plan = {"parallel": {"world": 4, "ranks_per_node": 2}, "data": {"data_id": "d"}}
+    table = layout.place_ranks(plan, ["n0", "n1"], tmp_path, RunDir(tmp_path / "r-0000"), "001", 2)
+    assert [(r["node"], r["local_rank"]) for r in table] == [
+        ("n0", 0), ("n0", 1), ("n1", 0), ("n1", 1),
+    ]  # fmt: skip
+    assert len({r["scratch"] for r in table}) == 2
+    assert len({r["log"] for r in table}) == 4
+
+
+SLEEPER = "import sys, time; print('up', flush=True); time.sleep(600)"
+
+
+def sleeper(**env):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], env={**os.environ, **env}, stdout=subprocess.PIPE
+    )
+    process.stdout.readline()
+    return process
+
+
+def test_a_sweep_ends_what_carries_the_runs_directory_and_nothing_else(tmp_path):
+    ours = sleeper(EXA_RUN_DIR=str(tmp_path / "mine"), EXA_TAG="exa-mine-001")
+    other = sleeper(EXA_RUN_DIR=str(tmp_path / "other"), EXA_TAG="exa-other-001")
+    try:
+        found = sweep.run_processes(tmp_path / "mine")
+        assert [p.pid for p in found] == [ours.pid]
+        assert sweep.kill(found) == 1
+        assert ours.wait(10) == -9
+        assert other.poll() is None
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.wait()
+
+
+def test_a_sweep_never_ends_the_caller_or_its_parents(tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom exa_cli.job import sweep\n"
+        "print(len(sweep.run_processes(Path(sys.argv[1]))))"
+    )
+    env = {**os.environ, "EXA_RUN_DIR": str(tmp_path)}
+    command = ["sh", "-c", '"$0" -c "$1" "$2"; true', sys.executable, code, str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+@pytest.fixture
+def segment(tmp_path):
+    path = f"/dev/shm/exa-test-{os.getpid()}"
+    with open(path, "wb") as file:
+        file.write(b"\0" * 4096)
+    yield path
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def test_a_mapped_segment_is_recorded_and_removed_only_once_nobody_maps_it(tmp_path, segment):
+    code = (
+        "import mmap, sys, time\n"
+        "f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 4096)\n"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, segment], stdout=subprocess.PIPE)
+    try:
+        holder.stdout.readline()
+        record = tmp_path / "segments.json"
+        assert segment in sweep.note_segments(record, [holder.pid])
+        assert sweep.remove_segments(sweep.recorded(record)) == []
+        process = proc.identify(holder.pid)
+    finally:
+        holder.kill()
+        holder.wait()
+    sweep.wait_for_end([process])
+    assert sweep.remove_segments(sweep.recorded(record)) == [segment]
+    assert not os.path.exists(segment)
+
+
+def test_a_segment_outside_shared_memory_is_never_removed(tmp_path):
+    victim = tmp_path / "precious"
+    victim.write_text("x")
+    record = tmp_path / "segments.json"
+    record.write_text(f'["{victim}"]')
+    assert sweep.recorded(record) == set()
