@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from exa_cli.arith.costs import kv_cache_bytes
@@ -160,3 +162,22 @@ def test_the_figures_quoted_in_the_differences_are_the_arithmetic() -> None:
 def test_every_preset_says_what_it_is_for() -> None:
     for family in FAMILIES.values():
         assert family.about.keys() == family.presets.keys()
+
+
+def test_the_table_in_the_documentation_holds_the_same_integers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, config in PRESETS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} "))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        counted = counts(config)
+        assert cells == [
+            name,
+            f"{config.d_model:,}",
+            f"{config.layers} ({len(config.sparse_blocks)})",
+            f"{config.heads}/{config.kv_heads} x {config.head_dim}",
+            f"{config.ffn:,}",
+            f"{config.experts} x {config.expert_ffn:,}, {config.top_k}",
+            f"{config.vocab:,}",
+            f"{counted.total:,}",
+            f"{counted.active:,}",
+        ]

@@ -45,7 +45,6 @@ PRESETS: dict[str, ModelConfig] = {
         expert_ffn=512,
         top_k=2,
         moe_period=6,
-        init_std=0.04,
         max_seq=1024,
     ),
     "alphaexa-1b": ModelConfig(
