@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exa_cli.arith import families
@@ -122,7 +123,12 @@ def checkpoint_bytes(here: Allocation) -> int:
 
 
 def start(here: Allocation) -> subprocess.Popen[bytes]:
-    """Start the ranks. They end with the supervisor: a launcher without it would run on unseen."""
+    """Start the ranks.
+
+    They end with the supervisor: a launcher without it would run on unseen. SIGTERM is blocked
+    in the launcher: batch systems send it to every process of a job, and a launcher that obeys
+    ends its ranks while they save.
+    """
     with open(here.folder / "launcher.log", "ab") as log:
         try:
             return subprocess.Popen(
@@ -132,10 +138,20 @@ def start(here: Allocation) -> subprocess.Popen[bytes]:
                 stderr=log,
                 cwd=here.run.path,
                 env=environment(here),
-                preexec_fn=proc.die_with_parent(),
+                preexec_fn=_shielded(),
             )
         except OSError as error:
             raise _no_launcher(here, error) from error
+
+
+def _shielded() -> Callable[[], None]:
+    end_with_us = proc.die_with_parent()
+
+    def in_child() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        end_with_us()
+
+    return in_child
 
 
 def _no_launcher(here: Allocation, error: OSError) -> ExaError:

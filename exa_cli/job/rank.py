@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def main() -> None:
     redirect(Path(me["log"]))
     if me["cpus"]:
         os.sched_setaffinity(0, me["cpus"])
+    # The launcher was started with SIGTERM blocked; a rank wants to hear it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.environ["OMP_NUM_THREADS"] = str(launch["threads"])
     argv = [sys.executable, "-m", "exa_train", "--launch", str(path)]
     os.execv(sys.executable, argv)

@@ -157,3 +157,35 @@ def _legal(hint: Any, declared: Key) -> str:
     limits += [f"≤ {declared.maximum:g}"] if declared.maximum is not None else []
     limits += [declared.form] if declared.form else []
     return " or ".join(words) + (f", {', '.join(limits)}" if limits else "")
+
+
+HEAD = """# The run file
+
+Made from the declarations in `exa_cli/spec/runfile.py` by
+`python -m exa_cli.spec.document > docs/run-file.md`; a test holds it to them.
+
+A run file is TOML. `exa init` writes one with every key in it. `--set train.steps=400` overrides
+any key for one submit. A key that is not given has the default below; `"auto"` is decided by the
+plan at the first submit, frozen in the run's `plan.json` and explained under its `why`. A wrong
+key or value is refused with its line, what is legal, and the nearest name, all faults at once.
+For editors: `python -m exa_cli.spec.document --schema` prints a JSON schema.
+
+"""
+
+
+def main(words: list[str]) -> None:
+    """Print the reference page, or the JSON schema."""
+    import json
+
+    from exa_cli.spec.runfile import RunFile
+
+    if words == ["--schema"]:
+        print(json.dumps(json_schema(RunFile), indent=2))
+    else:
+        print(HEAD + reference(RunFile), end="")
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

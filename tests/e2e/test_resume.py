@@ -76,7 +76,7 @@ def kill_at_random(exa, run, victim, rng):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("victim", VICTIMS, ids=lambda v: v.__name__)
-def test_a_killed_and_resumed_run_ends_bit_identical(exa, reference, variant, victim):
+def test_a_killed_and_resumed_run_ends_bit_identical(exa, reference, variant, victim, kill_round):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     rng = random.Random(seed)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -146,3 +147,9 @@ def test_no_value_anywhere_makes_the_reader_crash(value):
     for values in ({"train": value}, {"train": {"steps": value}}, {"env": value}, {"name": value}):
         with contextlib.suppress(Invalid):
             runfile.read(toml.TomlDoc(values))
+
+
+def test_the_reference_page_is_what_the_declarations_say(capsys):
+    document.main([])
+    page = Path(__file__).resolve().parents[2] / "docs" / "run-file.md"
+    assert page.read_text() == capsys.readouterr().out, "python -m exa_cli.spec.document > it"
