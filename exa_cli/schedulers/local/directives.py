@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base.errors import Refused
+from exa_cli.spec import times
 
 PREFIX = "#EXA"
 KEYS = ("name", "nodes", "walltime", "kill_delay")
 DEFAULT_KILL_DELAY = 10.0
 """Seconds; what a PBS server does when its queue sets none."""
-
-_TIME = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)")
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,10 @@ def _nodes(value: str) -> int:
     return int(value)
 
 
-def seconds(value: str) -> float:
-    """``01:30:00`` → 5400. Raises ValueError."""
-    match = _TIME.fullmatch(value)
-    hours, minutes, rest = (int(part) for part in match.groups()) if match else (0, 0, 0)
-    if hours + minutes + rest == 0:
+def _walltime(value: str) -> float:
+    if not re.fullmatch(times.PATTERN, value) or times.seconds(value) == 0:
         raise ValueError("expected HH:MM:SS, more than zero")
-    return float(hours * 3600 + minutes * 60 + rest)
+    return float(times.seconds(value))
 
 
 def _delay(value: str) -> float:
@@ -94,4 +90,4 @@ def _delay(value: str) -> float:
     return float(value)
 
 
-_VALUES = {"name": _name, "nodes": _nodes, "walltime": seconds, "kill_delay": _delay}
+_VALUES = {"name": _name, "nodes": _nodes, "walltime": _walltime, "kill_delay": _delay}

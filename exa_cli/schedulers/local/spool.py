@@ -23,13 +23,15 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exa_cli.base import clock, files
 from exa_cli.base.errors import Damaged, NotFound, Unreachable
 from exa_cli.base.proc import Process
 from exa_cli.schedulers.local.directives import Demand
 from exa_cli.schedulers.local.facts import Ended
+
+T = TypeVar("T")
 
 VARIABLE = "EXA_LOCAL_SPOOL"
 KEEP_SECONDS = 7 * 86400
@@ -97,20 +99,15 @@ class Entry:
         return self.path / "runner.log"
 
     def job(self) -> Job:
-        """Raises Damaged."""
-        raw = self._need("job.json")
-        try:
-            demand = Demand(**raw["demand"])
-            return Job(demand, raw["workdir"], dict(raw["environment"]), raw["submitted"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise Damaged("a spooled job cannot be read", where=str(self.path)) from error
+        """What was submitted. Raises NotFound, Damaged or Unreachable."""
+        found = self._read("job.json", _job)
+        if found is None:
+            raise NotFound("no such job in the spool", where=str(self.path))
+        return found
 
     def claim(self) -> Claim | None:
-        """Who claimed the job, or None. Raises Damaged."""
-        raw = self._read("claim.json")
-        if raw is None:
-            return None
-        return Claim(raw["host"], Process.from_dict(raw["runner"]) if raw["runner"] else None)
+        """Who claimed the job, or None. Raises Damaged or Unreachable."""
+        return self._read("claim.json", lambda raw: Claim(raw["host"], _process(raw["runner"])))
 
     def take(self, runner: Process | None) -> bool:
         """Claim the job; True for exactly one of any number of callers."""
@@ -118,12 +115,10 @@ class Entry:
         return self._create("claim.json", {**record, "at": clock.iso()})
 
     def started(self) -> tuple[float, Process | None] | None:
-        """When the script was started and as which process, or None. Raises Damaged."""
-        raw = self._read("started.json")
-        if raw is None:
-            return None
-        process = Process.from_dict(raw["process"]) if raw["process"] else None
-        return clock.parse_iso(raw["at"]), process
+        """When the script was started and as which process. Raises Damaged or Unreachable."""
+        return self._read(
+            "started.json", lambda raw: (clock.parse_iso(raw["at"]), _process(raw["process"]))
+        )
 
     def record_start(self, process: Process | None) -> None:
         record = {"schema": 1, "at": clock.iso(), "process": process and process.to_dict()}
@@ -136,12 +131,8 @@ class Entry:
         self._create("cancel.json", {"schema": 1, "at": clock.iso()})
 
     def ended(self) -> Ended | None:
-        """The record of the end, or None. Raises Damaged."""
-        raw = self._read("ended.json")
-        if raw is None:
-            return None
-        fields = {k: raw.get(k) for k in ("reason", "exit_code", "signal", "words")}
-        return Ended(clock.parse_iso(raw["at"]), **fields, left=tuple(raw["left"]))
+        """The record of the end, or None. Raises Damaged or Unreachable."""
+        return self._read("ended.json", _ended)
 
     def record_end(self, ended: Ended) -> bool:
         """Record the end; False when it is recorded already."""
@@ -150,19 +141,30 @@ class Entry:
     def _create(self, name: str, record: Any) -> bool:
         return files.create_exclusive(self.path / name, files.to_json(record).encode())
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, make: Callable[[Any], T]) -> T | None:
+        where = str(self.path / name)
         try:
-            return files.read_json(self.path / name)
+            return make(files.read_json(self.path / name))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise Damaged("a spooled job cannot be read", where=str(self.path / name)) from error
+        except OSError as error:
+            raise Unreachable(f"cannot read the spool: {error.strerror}", where=where) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise Damaged("a record of the spool cannot be read", where=where) from error
 
-    def _need(self, name: str) -> Any:
-        raw = self._read(name)
-        if raw is None:
-            raise NotFound("no such job in the spool", where=str(self.path / name))
-        return raw
+
+def _process(raw: Any) -> Process | None:
+    return Process.from_dict(raw) if raw else None
+
+
+def _job(raw: Any) -> Job:
+    demand = Demand(**raw["demand"])
+    return Job(demand, raw["workdir"], dict(raw["environment"]), raw["submitted"])
+
+
+def _ended(raw: Any) -> Ended:
+    fields = {k: raw[k] for k in ("reason", "exit_code", "signal", "words")}
+    return Ended(clock.parse_iso(raw["at"]), **fields, left=tuple(raw["left"]))
 
 
 @dataclass(frozen=True)
