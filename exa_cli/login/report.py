@@ -34,7 +34,7 @@ def story(view: View) -> dict[str, Any]:
 def baselines(path: Path) -> dict[str, float] | None:
     """Unigram and bigram losses in nats a token, as rank 0 computed them; None before."""
     try:
-        raw = read_json(path)
+        raw = read_json(path)["nats"]
         return {name: float(raw[name]) for name in ("unigram", "bigram")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
