@@ -110,13 +110,23 @@ def causal_tiled(q_BTKGC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor) -> Tensor:
     return torch.cat(tiles, dim=1).view(B, K, T, G, C).transpose(1, 2)
 
 
-@lru_cache(maxsize=256)
-def _causal_mask(
+def _make_mask(
     start: int, end: int, group: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """(1, (end−start)·G, end): row (t−start)·G+g is 0 up to position t and −inf after it."""
     full = torch.full((end - start, end), -math.inf, dtype=dtype, device=device)
     return full.triu(start + 1).repeat_interleave(group, dim=0)[None]
+
+
+_kept_mask = lru_cache(maxsize=256)(_make_mask)
+
+
+def _causal_mask(
+    start: int, end: int, group: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """A mask that eager mode keeps; torch.compile would warn of the cache and trace past it."""
+    make = _make_mask if torch.compiler.is_compiling() else _kept_mask
+    return make(start, end, group, dtype, device)
 
 
 FORMS: dict[Form, Callable[[Tensor, Tensor, Tensor], Tensor]] = {

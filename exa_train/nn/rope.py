@@ -41,7 +41,7 @@ def _swap(x: Tensor) -> Tensor:
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     wide = x.to(torch.promote_types(x.dtype, cos.dtype))
-    return torch.addcmul(wide * cos, _swap(wide), sin).to(x.dtype)
+    return (wide * cos).addcmul_(_swap(wide), sin).to(x.dtype)
 
 
 class _Rotate(torch.autograd.Function):
