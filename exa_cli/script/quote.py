@@ -17,6 +17,7 @@ Shell = NewType("Shell", str)
 """Text that a shell reads as exactly what was meant. Only this module makes it."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UNPRINTABLE = re.compile(r"[\x01-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -32,12 +33,21 @@ def _encodable(text: str, what: str) -> str:
 
 
 def word(text: str, what: str = "a value") -> Shell:
-    """One word of a command line, whatever it holds, newlines too.
+    """One word of a command line of bash, whatever it holds, always on one line.
 
     A leading dash stays one: where a program may take it for an option, use `path`.
     Raises Invalid for a NUL byte or text that is not Unicode.
     """
-    return Shell(shlex.quote(_encodable(text, what)))
+    if not _UNPRINTABLE.search(_encodable(text, what)):
+        return Shell(shlex.quote(text))
+    # A newline as it is would make of one value two lines of a script, the second of which
+    # could look like a directive; so bash's $'...' it is.
+    plain = text.replace("\\", r"\\").replace("'", r"\'")
+    return Shell("$'" + _UNPRINTABLE.sub(_escape, plain) + "'")
+
+
+def _escape(match: re.Match[str]) -> str:
+    return {"\n": r"\n", "\t": r"\t"}.get(match[0]) or f"\\x{ord(match[0]):02x}"
 
 
 def path(value: Path, what: str = "a path") -> Shell:
@@ -59,7 +69,7 @@ def export(name: str, value: str) -> Shell:
 
 def command(argv: tuple[str, ...]) -> Shell:
     """A command line. The program's name must not begin with a dash."""
-    if not argv or argv[0].startswith("-"):
+    if not argv or not argv[0] or argv[0].startswith("-"):
         raise Invalid(f"not a command: {argv!r}")
     return Shell(" ".join(word(part, "an argument") for part in argv))
 

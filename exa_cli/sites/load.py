@@ -66,8 +66,6 @@ def load_site(asked: str | None, env: Mapping[str, str] | None = None) -> Loaded
     wanted, origin = _wanted(asked, env)
     path = Path(wanted) if _is_path(wanted) else _by_name(wanted, origin, env)
     doc, chain = _resolve(path, env, ())
-    if "name" not in doc.values.get("site", {}):
-        doc = toml.put(doc, ("site", "name"), path.stem, f"the name of {path}")
     return LoadedSite(read(doc), doc, chain)
 
 
@@ -139,7 +137,7 @@ def _resolve(
     if path.resolve() in [other.resolve() for other in below]:
         circle = " → ".join(str(p) for p in (*below, path))
         raise Invalid("a profile inherits itself", where=circle)
-    doc = toml.load(path)
+    doc = _named(toml.load(path), path)
     parent = doc.values.get("inherits")
     if parent is None:
         return doc, (path,)
@@ -150,6 +148,14 @@ def _resolve(
     behind = _by_name(parent, where, env, after=path if parent == path.stem else None)
     base, chain = _resolve(behind, env, (*below, path))
     return merged(base, _own(doc)), (path, *chain)
+
+
+def _named(doc: TomlDoc, path: Path) -> TomlDoc:
+    """A profile that does not name itself is called after its file, not after its parent."""
+    site = doc.values.get("site", {})
+    if not isinstance(site, dict) or "name" in site:
+        return doc
+    return toml.put(doc, ("site", "name"), path.stem, f"the name of {path}")
 
 
 def _own(doc: TomlDoc) -> TomlDoc:

@@ -1,0 +1,123 @@
+"""What is quoted reads back as it was, through a real bash, or is refused."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from exa_cli.base.errors import Invalid
+from exa_cli.script import quote
+from exa_cli.script.directives import Directive, directives
+
+NASTY = (
+    "",
+    " ",
+    "'",
+    '"',
+    "$(id)",
+    "`id`",
+    "-n",
+    "--",
+    "a\nb",
+    "\\",
+    "!x",
+    "*",
+    "~",
+    "é 漢",
+    "\r\t",
+)
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,20}", fullmatch=True)
+
+
+def bash(script: str, tmp_path: Path) -> bytes:
+    """What a script prints, run from a file as a batch system does."""
+    path = tmp_path / "script.sh"
+    path.write_text(script, encoding="utf-8", newline="")
+    return subprocess.run(["bash", str(path)], check=True, capture_output=True).stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("quote")
+
+
+@given(st.lists(TEXT, max_size=8))
+@example(list(NASTY))
+@settings(deadline=None)
+def test_words_read_back(folder: Path, values: list[str]) -> None:
+    words = " ".join(quote.word(value) for value in values)
+    assert "\n" not in words
+    out = bash(f"for w in {words}; do printf '%s\\0' \"$w\"; done", folder)
+    assert out.decode().split("\0")[:-1] == values
+
+
+@given(st.lists(TEXT, min_size=1, max_size=5))
+@settings(deadline=None, max_examples=50)
+def test_a_command_gets_its_arguments_as_they_are(folder: Path, values: list[str]) -> None:
+    line = quote.command(("printf", r"%s\0", *values))
+    assert bash(line, folder).decode().split("\0")[:-1] == values
+
+
+# What bash itself sets or does not let a script set.
+_TAKEN = {"BASHOPTS", "EUID", "PPID", "SHELLOPTS", "UID", "_", "PATH"}
+
+
+@given(NAMES.filter(lambda name: name not in _TAKEN and not name.startswith("BASH")), TEXT)
+@example("A", "a\nb'c\"$(exit 9)")
+@settings(deadline=None)
+def test_an_exported_variable_has_its_value(folder: Path, name: str, value: str) -> None:
+    out = bash(f"{quote.export(name, value)}\nexec /usr/bin/env -0", folder)
+    assert f"{name}={value}".encode() in out.split(b"\0")
+
+
+@given(st.text(max_size=30))
+@example("a\x85b")
+@example("a\u2028b")
+@example(" a")
+@example("")
+@settings(deadline=None)
+def test_a_directive_is_one_line_that_reads_back_or_is_refused(value: str) -> None:
+    try:
+        made = directives([Directive("account", value, "here")])
+    except Invalid as error:
+        assert error.where == "here"
+        return
+    (line,) = made.lines("local")
+    assert line.text.splitlines() == [line.text]
+    assert line.text.removeprefix("#EXA ").strip().partition("=")[2] == value
+    line.text.encode()
+
+
+@pytest.mark.parametrize("value", ["a\0b", "\udcff"])
+def test_what_no_script_can_hold_is_refused(value: str) -> None:
+    for refuse in (
+        lambda: quote.word(value),
+        lambda: quote.export("A", value),
+        lambda: quote.path(Path("/", value)),
+        lambda: quote.directive_value(value, "it"),
+    ):
+        with pytest.raises(Invalid):
+            refuse()
+
+
+@pytest.mark.parametrize("name", ["", "1A", "A B", "A=B", "A;id", "Ä", "A\n"])
+def test_what_is_no_variable_is_refused(name: str) -> None:
+    with pytest.raises(Invalid, match="not the name of a variable"):
+        quote.export(name, "x")
+
+
+@pytest.mark.parametrize("path", ["relative", "-rf", "./x"])
+def test_a_path_that_could_be_taken_for_an_option_is_refused(path: str) -> None:
+    with pytest.raises(Invalid, match="must be absolute"):
+        quote.path(Path(path))
+
+
+@pytest.mark.parametrize("argv", [(), ("-x", "y"), ("",)])
+def test_what_is_no_command_is_refused(argv: tuple[str, ...]) -> None:
+    with pytest.raises(Invalid, match="not a command"):
+        quote.command(argv)
