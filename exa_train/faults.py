@@ -48,9 +48,10 @@ class BadNumbers(RankError):
 
 
 class NothingToLoad(RankError):
-    """Committed checkpoints exist and none of them can be read."""
+    """Committed checkpoints exist and none of them can be read: a person has to decide."""
 
     code = NO_CHECKPOINT
+    cause = "stopped"
     agreed = True
 
 

@@ -60,7 +60,8 @@ def _rank_errors(folder: Path) -> Iterator[RankError]:
         try:
             raw = read_json(path)
             rank = int(path.name.split(".")[0])
-            yield RankError(rank, raw["cause"], raw["what"], raw.get("step"))
+            echo = raw.get("echo", False)
+            yield RankError(rank, raw["cause"], raw["what"], raw.get("step"), echo)
         except (OSError, ValueError, KeyError) as error:
             yield RankError(-1, "rank-failure", f"{path.name} cannot be read: {error}")
 

@@ -6,6 +6,7 @@ into its own journal; if it dies, the next life and the login node read what it 
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
+from exa_cli.checkpoint import verify
 from exa_cli.job import end, launch, sweep
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.notice import Notice
@@ -46,14 +48,21 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
         journal.append("life", host=platform.node(), pid=os.getpid(), attempt=attempt, life=life)
         try:
             seen, step = _live(run, attempt, life, journal, notice)
-        except ExaError as error:
-            full = "No space left" in str(error) or "free" in error.what
-            cause = "disk-full" if full else "launch-failed"
-            seen, step = Seen(health=Health("start", str(error), cause)), None
+        except (ExaError, OSError) as error:
+            seen, step = Seen(health=Health("start", str(error), _cause_of(error))), None
         ended = classify(seen)
         journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
     say(_last_words(ended))
     return _EXITS.get(ended.cause, STOP)
+
+
+def _cause_of(error: BaseException | None) -> str:
+    """What an error before the launch means: out of space wherever in its chain that stands."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "disk-full"
+        error = error.__cause__
+    return "launch-failed"
 
 
 def _last_words(ended: Ended) -> str:
@@ -65,13 +74,15 @@ def _live(
 ) -> tuple[Seen, int | None]:
     """Everything between the first and the last journal line: what was seen, the last step."""
     here = open_allocation(run, attempt, life)
+    if end.was_cancelled(here):
+        return Seen(cancelled=True), None
     _clean_up_before(here)
     if any(event.kind == "done" for event in journals.read(run.path)):
         return Seen(done=True), here.plan["train"]["steps"]
     claim = claim_next(run.path, attempt, life, lambda: launch.choice(run).candidates)
     journal.append("claimed", epoch=claim.epoch, accepts=list(claim.accepts))
     bad = _without_any(here, claim, journal)
-    launch.write_record(here, claim.epoch, claim.accepts)
+    launch.write_record(here, claim.epoch, _candidates(here, claim))
     if bad := bad or _prepare(here, journal):
         return Seen(health=bad), None
     return _run_ranks(here, journal, notice)
@@ -87,6 +98,15 @@ def _without_any(here: Allocation, claim: Claim, journal: Journal) -> Health | N
         return None
     text = "; ".join(f"{s.name}: {s.reason}" for s in damaged)
     return Health("checkpoints", f"every committed checkpoint is damaged: {text}", "stopped")
+
+
+def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:
+    """What ranks may load. They verify every chunk themselves and stop when nothing is good; a
+    user who forced the run on wants it to begin again instead, so the bad ones go first."""
+    if not here.request.get("from_scratch"):
+        return claim.accepts
+    folder = here.run.checkpoints
+    return tuple(n for n in claim.accepts if verify.verify(folder / n).verdict == "good")
 
 
 def _prepare(here: Allocation, journal: Journal) -> Health | None:

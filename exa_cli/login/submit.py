@@ -124,6 +124,8 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     """
     request = run.request(attempt)
     batch = observe.scheduler(run)
+    if why_not := batch.usable():
+        raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
         job_id = _job_of(run, attempt, request, batch, journal)

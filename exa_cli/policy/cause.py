@@ -59,12 +59,16 @@ _SCHEDULER = {
 
 @dataclass(frozen=True)
 class RankError:
-    """What a failing rank wrote about itself before it left."""
+    """What a failing rank wrote about itself before it left.
+
+    ``echo`` marks a rank that only noticed another one's end.
+    """
 
     rank: int
     cause: str
     what: str
     step: int | None = None
+    echo: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Ended:
 def classify(seen: Seen) -> Ended:
     """The cause of an end. Pure; the truth table is the module's docstring."""
     cause, reason = _verdict(seen)
-    lines = [reason, *(f"rank {e.rank}: {e.what}" for e in seen.rank_errors), *seen.notes]
+    lines = [reason, *_rank_lines(seen.rank_errors), *seen.notes]
     return Ended(cause, tuple(dict.fromkeys(line for line in lines if line)))
 
 
@@ -119,12 +123,23 @@ def _verdict(seen: Seen) -> tuple[str, str]:
     if seen.hang:
         return "hang", seen.hang
     if named := sorted(seen.rank_errors, key=_weight):
-        return named[0].cause, f"rank {named[0].rank}: {named[0].what}"
+        same = [e for e in named if e.what == named[0].what]
+        return named[0].cause, _rank_lines(tuple(same))[0]
     return _from_outside(seen)
 
 
-def _weight(error: RankError) -> int:
-    return _RANKED.index(error.cause) if error.cause in _RANKED else len(_RANKED)
+def _weight(error: RankError) -> tuple[bool, int]:
+    known = error.cause in _RANKED
+    return error.echo, _RANKED.index(error.cause) if known else len(_RANKED)
+
+
+def _rank_lines(errors: tuple[RankError, ...]) -> list[str]:
+    """One line for each thing that was said, with all the ranks that said it."""
+    said: dict[str, list[str]] = {}
+    for error in sorted(errors, key=lambda e: (e.echo, e.rank)):
+        said.setdefault(error.what, []).append(str(error.rank))
+    word = {True: "rank", False: "ranks"}
+    return [f"{word[len(who) == 1]} {', '.join(who)}: {what}" for what, who in said.items()]
 
 
 def _from_outside(seen: Seen) -> tuple[str, str]:

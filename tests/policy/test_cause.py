@@ -71,3 +71,17 @@ def test_after_a_cancel_only_force_goes_on():
 @pytest.mark.parametrize("state", ["done", "running", "queued"])
 def test_nothing_comes_next_while_all_is_well(state):
     assert after(None, state, 0) is None
+
+
+def test_a_rank_that_only_noticed_anothers_end_explains_nothing():
+    errors = (
+        RankError(0, "rank-failure", "connection closed by peer", 7, echo=True),
+        RankError(1, "unknown", "TypeError", 7),
+    )
+    assert classify(Seen(rank_errors=errors, launcher_exit=1)).evidence[0] == "rank 1: TypeError"
+
+
+def test_ranks_that_say_the_same_are_told_in_one_line():
+    errors = tuple(RankError(rank, "stopped", "nothing to load") for rank in range(3))
+    ended = classify(Seen(rank_errors=errors, launcher_exit=1))
+    assert ended.evidence == ("ranks 0, 1, 2: nothing to load",)

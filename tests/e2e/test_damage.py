@@ -1,0 +1,71 @@
+"""Damaged checkpoints: an older good one is taken and said so; with none, nothing restarts at 0."""
+
+import json
+import signal
+
+import pytest
+from kit import processes
+
+from exa_cli.base import proc
+
+pytestmark = pytest.mark.slow
+
+
+def journal(run, pattern, kind):
+    lines = [line for path in (run / "journal").glob(pattern) for line in path.open()]
+    return [e for e in map(json.loads, lines) if e["event"] == kind]
+
+
+@pytest.fixture
+def broken_off(exa):
+    """A run whose supervisor was killed after two checkpoints; its checkpoints, oldest first."""
+    exa.submit("cut", settings={"train.steps": 4000, "checkpoint.every": 4})
+    run = exa.run_dir("cut")
+    exa.wait_until(lambda: len(list((run / "checkpoints").glob("step-*/MANIFEST.json"))) >= 2)
+    for process in processes(run, "exa_cli job"):
+        proc.send(process, signal.SIGKILL)
+    exa.settle("cut")
+    return run, sorted(p.parent for p in (run / "checkpoints").glob("step-*/MANIFEST.json"))
+
+
+def flip_a_bit(folder):
+    victim = sorted(folder.glob("data-*.exa"))[0]
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    victim.write_bytes(content)
+
+
+def loaded(exa, run, attempt):
+    return exa.wait_until(lambda: journal(run, f"rank-{attempt}-*", "loaded"))[0]
+
+
+def test_a_flipped_bit_is_named_and_the_older_checkpoint_is_taken(exa, broken_off):
+    run, folders = broken_off
+    flip_a_bit(folders[-1])
+    verdicts = exa.json("ckpt", "verify", "cut", expect=7)["checkpoints"]
+    committed = [v for v in verdicts if v["verdict"] != "incomplete"]
+    assert [v["verdict"] for v in committed][:2] == ["damaged", "good"]
+    assert committed[0]["damaged"][0]["file"].startswith("data-")
+    exa("resume", "cut")
+    assert loaded(exa, run, "002")["name"] == folders[-2].name
+    skipped = journal(run, "rank-002-*", "skipped")
+    assert skipped[0]["name"] == folders[-1].name and skipped[0]["reason"]
+
+
+def test_when_every_chunk_set_is_damaged_the_run_stops_and_only_force_begins_again(exa, broken_off):
+    run, folders = broken_off
+    for folder in folders:
+        flip_a_bit(folder)
+    exa("resume", "cut", "--wait", expect=8)
+    status = exa.json("status", "cut")
+    assert (status["state"], status["cause"]) == ("failed", "stopped")
+    exa("resume", "cut", "--force")
+    assert loaded(exa, run, "003")["step"] == 0
+
+
+def test_when_every_manifest_is_damaged_resume_refuses_and_submits_nothing(exa, broken_off):
+    run, folders = broken_off
+    for folder in folders:
+        (folder / "MANIFEST.json").write_text("{}")
+    assert "--force" in exa("resume", "cut", expect=7).stderr
+    assert not (run / "attempts/002").exists()
