@@ -254,23 +254,21 @@ def pids() -> list[int]:
     return [int(name) for name in os.listdir(PROC) if name.isdigit()]
 
 
-def tagged(
-    tag: str, *, accept: Callable[[Mapping[str, str]], bool] = lambda env: True
-) -> list[Process]:
-    """All live processes whose environment has ``EXA_TAG=tag``, never the caller itself.
-
-    Args:
-        tag: the whole tag.
-        accept: looks at the rest of a candidate's environment.
-    """
+def marked(by: Callable[[Mapping[str, str]], bool]) -> list[Process]:
+    """All live processes with such an environment (`environment`), never the caller itself."""
     found = []
     for pid in pids():
         # Taken before the environment is read, so that it names the process that was read.
         process = identify(pid) if pid != os.getpid() else None
         env = environment(pid) if process else {}
-        if process and env.get(marks.TAG) == tag and accept(env) and alive(process):
+        if process and by(env) and alive(process):
             found.append(process)
     return found
+
+
+def tagged(tag: str) -> list[Process]:
+    """All live processes with ``EXA_TAG=tag``, never the caller itself."""
+    return marked(lambda env: env.get(marks.TAG) == tag)
 
 
 def session_members(session: int) -> list[Process]:

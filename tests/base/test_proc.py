@@ -157,10 +157,10 @@ def test_only_the_whole_tag_counts_and_never_the_caller(
     wanted = sleeper(started, EXA_TAG=TAG)
     sleeper(started, EXA_TAG=TAG + "0")
     sleeper(started, EXA_TAG=TAG[:-1])
-    sleeper(started, NOT_EXA_TAG=TAG)
+    other = sleeper(started, NOT_EXA_TAG=TAG)
     sleeper(started)
     assert proc.tagged(TAG) == [wanted]
-    assert proc.tagged(TAG, accept=lambda env: "OTHER" in env) == []
+    assert proc.marked(lambda env: env.get("NOT_EXA_TAG") == TAG) == [other]
     code = "import sys; from exa_cli.base import proc; print(len(proc.tagged(sys.argv[1])))"
     finished = proc.run(
         [sys.executable, "-c", code, TAG],

@@ -142,6 +142,22 @@ def test_recovery_ends_what_a_killed_runner_and_script_left(jobs: Jobs) -> None:
     assert (state.state, state.reason, state.source) == ("ended", "lost", "spool")
 
 
+def test_a_script_that_no_record_names_is_not_taken_for_lost(jobs: Jobs) -> None:
+    """The runner was killed between starting the script and writing that down."""
+    ready = jobs.pipe("ready")
+    job = jobs.submit(f"unset EXA_TAG; echo $$ > {ready}; exec sleep 600")
+    pid = pid_from(ready)
+    os.kill(jobs.runner(job), signal.SIGKILL)
+    wait_end(jobs.runner(job))
+    (jobs.entry(job).path / "started.json").unlink()
+    jobs.local.recover(job)
+    assert jobs.state(job).state == "running"
+    os.kill(pid, signal.SIGKILL)
+    wait_end(pid)
+    jobs.local.recover(job)
+    assert jobs.state(job).reason == "lost"
+
+
 def test_a_job_without_a_runner_can_be_cancelled(jobs: Jobs) -> None:
     ready = jobs.pipe("ready")
     job = jobs.submit(STUBBORN.format(pipe=ready), kill_delay="0.2")

@@ -341,6 +341,17 @@ def test_a_waiting_runner_is_one_process_and_ends_with_its_job(jobs: Jobs) -> No
     wait_end(runner)
 
 
+def test_it_says_why_it_cannot_be_used_here(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert jobs.local.usable() is None
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert "no bash" in str(jobs.local.usable())
+    monkeypatch.setattr(proc, "PROC", tmp_path)
+    assert "/proc" in str(jobs.local.usable())
+
+
 def test_where_the_spool_is() -> None:
     home = {"HOME": "/home/u"}
     assert spool.root(home) == Path("/home/u/.local/state/exa/local")

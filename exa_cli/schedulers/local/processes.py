@@ -27,12 +27,20 @@ def of_job(tag: str, job_id: str, session: int | None = None) -> list[Process]:
     """
 
     def ours(env: Mapping[str, str]) -> bool:
-        return env.get(marks.JOB_ID) in (None, job_id)
+        return env.get(marks.TAG) == tag and env.get(marks.JOB_ID) in (None, job_id)
 
-    found = dict.fromkeys(proc.tagged(tag, accept=ours))
+    found = dict.fromkeys(proc.marked(ours))
     if session is not None:
         found.update(dict.fromkeys(proc.session_members(session)))
     return list(found)
+
+
+def started_by(job_id: str) -> list[Process]:
+    """All live processes that descend from a job's script, before it exports a tag too.
+
+    For looking only: what may be ended is `of_job`.
+    """
+    return proc.marked(lambda env: env.get(marks.JOB_ID) == job_id)
 
 
 def signal_all(processes: list[Process], signum: int) -> None:
