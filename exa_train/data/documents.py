@@ -117,7 +117,11 @@ def _lines(stream: BinaryIO, source: Source) -> Iterator[bytes]:
     try:
         yield from stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Invalid(f"the gzip file is damaged: {error}", where=source.path) from error
+        raise Invalid(
+            f"the gzip file is damaged: {error}",
+            where=source.path,
+            hint="fetch it again; gzip -t FILE tells whether it is whole",
+        ) from error
 
 
 def open_stream(source: Source) -> BinaryIO:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.base import clock, files, proc
-from exa_cli.base.errors import Unreachable
+from exa_cli.base.errors import Invalid, Unreachable
 
 PATTERN = ".preparing-*.json"
 
@@ -42,21 +42,47 @@ class Claim:
 
 @contextlib.contextmanager
 def only_one(directory: Path) -> Iterator[None]:
-    """Hold the directory, or raise.
+    """Hold the directory, which is made if need be, or raise.
 
     Raises:
         Unreachable: another process prepares it, or may do so on a host we cannot ask.
+        Invalid: it cannot be made. OSError: it cannot be written.
     """
     mine = directory / PATTERN.replace("*", secrets.token_hex(6))
-    claim = Claim(_realm(), proc.myself(), clock.iso())
-    files.write_json(mine, claim.to_dict())
+    _claim(mine)
     try:
         for path in sorted(directory.glob(PATTERN)):
             if path != mine:
                 _yield_to(path)
+        for unfinished in directory.glob(f".{PATTERN}.*.tmp"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
         yield
     finally:
         mine.unlink(missing_ok=True)
+
+
+def _claim(path: Path) -> None:
+    """Write our claim. Others may remove an empty directory, or a file that looks left over,
+    between two of our acts; so try again."""
+    claim = Claim(_realm(), proc.myself(), clock.iso())
+    for last in (False, False, True):
+        _make(path.parent)
+        try:
+            files.write_json(path, claim.to_dict())
+        except FileNotFoundError:
+            if last:
+                raise
+        else:
+            return
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Invalid(
+            f"the output directory cannot be made: {error.strerror}", where=str(directory)
+        ) from error
 
 
 def _yield_to(path: Path) -> None:

@@ -95,18 +95,19 @@ def inputs_key(request: Request, corpus: Corpus, given: Tokenizer | None) -> str
 def _held(out: Path) -> Iterator[None]:
     """Create the directory and keep other processes out; an empty one does not stay behind."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Invalid(
-            f"the output directory cannot be made: {error.strerror}", where=str(out)
-        ) from error
-    try:
         with space.guarded(out, space.SLACK), lock.only_one(out):
-            yield
+            try:
+                yield
+            finally:
+                _remove_empty(out / WORK / "parts", out / WORK)
     finally:
-        for path in (out / WORK / "parts", out / WORK, out):
-            with contextlib.suppress(OSError):  # not empty: something of worth is in there
-                path.rmdir()
+        _remove_empty(out)
+
+
+def _remove_empty(*directories: Path) -> None:
+    for path in directories:
+        with contextlib.suppress(OSError):  # not empty: something of worth is in there
+            path.rmdir()
 
 
 def _prepared(out: Path, key: str) -> Manifest | None:
@@ -300,7 +301,8 @@ def _describe(
 def _publish(out: Path, used: Tokenizer, result: Manifest) -> None:
     """Move the finished files into place; the manifest, last, makes them count."""
     with space.guarded(out, space.SLACK):
-        for stale in _outputs(out):
+        unfinished = [*out.glob(f".{TOKENIZER}.*.tmp"), *out.glob(f".{manifest.NAME}.*.tmp")]
+        for stale in [*_outputs(out), *unfinished]:
             stale.unlink()
         for shard in result.shards():
             os.replace(out / WORK / "shards" / shard.file, out / shard.file)

@@ -22,8 +22,8 @@ class Progress:
     total: int
     done: int = 0
     tokens: int = 0
-    begin: float = field(default_factory=clock.monotonic)
-    _shown: float = field(default_factory=clock.monotonic)
+    begin: float = field(default_factory=lambda: clock.monotonic())
+    _shown: float = field(default_factory=lambda: clock.monotonic())
     _open: bool = False
 
     def add(self, text_bytes: int, tokens: int) -> None:

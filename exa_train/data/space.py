@@ -19,9 +19,15 @@ def needed_for(tokens: int, itemsize: int, already: int = 0) -> int:
     return max(2 * tokens * itemsize - already, 0) + SLACK
 
 
+def free_bytes(directory: Path) -> int:
+    """Bytes left for us where the directory is, or would be."""
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    return shutil.disk_usage(place).free
+
+
 def check(directory: Path, needed: int) -> None:
     """Raise Invalid when ``directory``'s file system has fewer than ``needed`` bytes left."""
-    if (free := shutil.disk_usage(directory).free) < needed:
+    if (free := free_bytes(directory)) < needed:
         raise full(directory, needed, free)
 
 
@@ -36,8 +42,7 @@ def guarded(directory: Path, needed: int) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(directory).free
-            raise full(directory, needed, free) from error
+            raise full(directory, needed, free_bytes(directory)) from error
         raise Unreachable(
             f"the file system failed: {error.strerror or error}",
             where=str(error.filename or directory),

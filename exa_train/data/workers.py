@@ -54,7 +54,7 @@ def ordered_map(
             yield from _in_order(pool, function, items, ahead=3 * workers)
         except BrokenProcessPool as error:
             raise RunFailed(
-                "a worker process was killed, perhaps because memory ran out",
+                "a worker process was killed, perhaps because memory ran out, or did not start",
                 hint="finished parts are kept: run it again, with fewer --workers",
             ) from error
         finally:
