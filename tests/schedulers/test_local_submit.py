@@ -152,10 +152,9 @@ def test_ids_are_never_given_twice(jobs: Jobs) -> None:
 
 
 def test_a_job_outlives_its_submitter_and_the_terminal(jobs: Jobs) -> None:
-    go = jobs.pipe("go")
-    request = json.dumps(
-        [jobs.tag, jobs.script(f"read -r _ < {go}; echo ran > ran"), str(jobs.work)]
-    )
+    ready, go = jobs.pipe("ready"), jobs.pipe("go")
+    body = f"echo up > {ready}; read -r _ < {go}; echo ran > ran"
+    request = json.dumps([jobs.tag, jobs.script(body), str(jobs.work)])
     code = SUBMITTER + "print(submit(), flush=True); import signal; signal.pause()"
     child = subprocess.Popen(
         [sys.executable, "-c", code, request],
@@ -171,6 +170,7 @@ def test_a_job_outlives_its_submitter_and_the_terminal(jobs: Jobs) -> None:
     for signum in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL):
         os.killpg(child.pid, signum)
     child.wait()
+    ready.read_text()
     assert jobs.state(job).state == "running"
     go.write_text("on\n")
     assert jobs.ended(job).exit_code == 0
