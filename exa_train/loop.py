@@ -123,7 +123,7 @@ def take_step(t: Trainer) -> tuple[Outcome, dict[str, Any]]:
 def gradients(t: Trainer, number: int) -> Outcome:
     """Forward and backward of step ``number`` on all ranks, and what they agree on about it."""
     train = t.plan.train
-    steps.reseed(train.seed, number, t.rank)
+    steps.reseed(train.seed, number, t.rank, t.device)
     batches = t.feed.step(number)
     sums, load = steps.backward(t.engine, batches, t.device, train.precision)
     tokens = sum(batch.tokens.numel() for batch in batches)

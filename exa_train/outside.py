@@ -30,7 +30,7 @@ class Ear:
     rank: int
     _signal: str | None = None
     _looked: float = field(default=float("-inf"))
-    _fenced: float = field(default_factory=clock.monotonic)
+    _fenced: float = field(default_factory=lambda: clock.monotonic())
     _wishes: Wishes = field(default_factory=Wishes)
 
     def listen(self) -> None:

@@ -98,10 +98,13 @@ def seed_of(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def reseed(seed: int, step: int, rank: int) -> None:
-    """Set every generator of this process, so that a resumed step draws what it drew before."""
+def reseed(seed: int, step: int, rank: int, device: Device) -> None:
+    """Set every generator of this process, so that a resumed step draws what it drew before.
+
+    On the CPU only torch's CPU generator is touched: `torch.manual_seed` asks all devices.
+    """
     value = seed_of(seed, step, rank)
-    torch.manual_seed(value)
+    (torch.default_generator if device.kind == "cpu" else torch).manual_seed(value)
     random.seed(value)
     np.random.seed(value & 0xFFFFFFFF)
 

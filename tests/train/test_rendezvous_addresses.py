@@ -1,0 +1,56 @@
+"""Where rank 0's store is reached, and what gloo has to be told, on odd networks too."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from exa_train.faults import LaunchFailed
+from exa_train.rendezvous import Host, gloo_interface, interfaces, store_address
+
+HERE = Host("n0", "boot-a", None, "10.0.0.1", "10.0.0.1")
+THERE = Host("n1", "boot-b", None, "10.0.0.2", "10.0.0.2")
+INTERFACES = {"lo": "127.0.0.1", "eth0": "192.168.1.5", "hsn0": "10.0.0.1"}
+
+
+@pytest.mark.parametrize("named", ["10.9.9.9", "127.0.1.1", None])
+def test_ranks_of_one_machine_meet_on_loopback_whatever_the_name_resolves_to(
+    named: str | None,
+) -> None:
+    hosts = [dataclasses.replace(HERE, named=named)] * 2
+    assert store_address(hosts) == "127.0.0.1"
+    assert gloo_interface(hosts, hosts[0], INTERFACES) == "lo"
+
+
+def test_across_machines_the_hosts_own_address_serves() -> None:
+    assert store_address([HERE, THERE]) == "10.0.0.1"
+    assert gloo_interface([HERE, THERE], HERE, INTERFACES) is None
+
+
+def test_equal_host_names_do_not_make_one_machine() -> None:
+    """Containers often share a name; the kernel's boot id does not lie."""
+    assert store_address([HERE, dataclasses.replace(HERE, machine="boot-b")]) == "10.0.0.1"
+
+
+def test_the_interface_that_the_user_names_comes_first() -> None:
+    chosen = dataclasses.replace(HERE, chosen="192.168.1.5")
+    assert store_address([chosen, THERE]) == "192.168.1.5"
+
+
+def test_a_name_that_resolves_to_loopback_is_worked_around_across_machines() -> None:
+    """Debian's installer writes such a line into /etc/hosts."""
+    debian = dataclasses.replace(HERE, named="127.0.1.1", routed="10.0.0.1")
+    assert store_address([debian, THERE]) == "10.0.0.1"
+    assert gloo_interface([debian, THERE], debian, INTERFACES) == "hsn0"
+
+
+def test_a_rank_0_that_nobody_can_reach_is_told_before_anyone_waits() -> None:
+    lost = dataclasses.replace(HERE, named="127.0.1.1", routed=None)
+    with pytest.raises(LaunchFailed, match="no address") as raised:
+        store_address([lost, THERE])
+    assert "GLOO_SOCKET_IFNAME" in str(raised.value)
+
+
+def test_this_machines_loopback_is_found() -> None:
+    assert "127.0.0.1" in interfaces().values()
