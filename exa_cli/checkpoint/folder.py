@@ -30,12 +30,16 @@ def begin(root: Path, step: int, generation: str, epoch: int) -> Path:
     if target.exists():
         raise FileExistsError(f"{target} exists; a checkpoint is never written twice")
     opening = root / f".opening-{epoch:06d}-{target.name}"
-    opening.mkdir()
-    write_json(
-        opening / OPEN, {"schema": 1, "epoch": epoch, "generation": generation, "step": step}
-    )
-    os.rename(opening, target)
-    fsync_dir(root)
+    try:
+        opening.mkdir()
+        record = {"schema": 1, "epoch": epoch, "generation": generation, "step": step}
+        write_json(opening / OPEN, record)
+        os.rename(opening, target)
+        fsync_dir(root)
+    except OSError:
+        for path in (opening, target):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     return target
 
 

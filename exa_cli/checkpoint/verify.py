@@ -42,7 +42,8 @@ def survey(root: Path, look: Callable[[Path], Report] = inspect) -> list[Report]
     except OSError as error:
         raise _unreachable(error, root) from error
     reports = [look(path) for path in found if path.is_dir() and not path.is_symlink()]
-    return sorted(reports, key=lambda report: report.age, reverse=True)
+    there = (r for r in reports if r.verdict != "incomplete" or (root / r.name).is_dir())
+    return sorted(there, key=lambda report: report.age, reverse=True)
 
 
 def _report(directory: Path, *, full: bool) -> Report:
@@ -58,6 +59,9 @@ def _report(directory: Path, *, full: bool) -> Report:
     if manifest is None:
         return Report(name, step, "incomplete", (Damage(MANIFEST, _unfinished(directory)),), None)
     damaged = _files(directory, manifest, full=full)
+    if damaged and not (directory / MANIFEST).exists():
+        gone = Damage(MANIFEST, "was removed while it was looked at")
+        return Report(name, step, "incomplete", (gone,), None)
     return Report(name, step, "damaged" if damaged else "good", tuple(damaged), manifest)
 
 

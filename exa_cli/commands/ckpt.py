@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,14 @@ def verify(run_text: str, step: int | None, as_json: bool) -> None:
     """
     run = _run(run_text)
     accepts = _accepts(run)
-    reports = _verified(run / "checkpoints", step)
+    reports = []
+    for report in _verified(run / "checkpoints", step):
+        reports.append(report)
+        if not as_json:
+            _tell(report, accepts)
     if as_json:
         found = [_verdict(report, accepts) for report in reports]
         click.echo(to_json({"schema": 1, "checkpoints": found}), nl=False)
-    else:
-        for report in reports:
-            _tell(report, accepts)
     _conclude(reports)
 
 
@@ -182,18 +184,17 @@ def _tell(report: Report, accepts: Accepts) -> None:
         click.echo(f"  {damage.file}: {damage.reason}")
 
 
-def _verified(root: Path, step: int | None) -> list[Report]:
+def _verified(root: Path, step: int | None) -> Iterator[Report]:
+    """Reports as they are made: reading everything may take long."""
     from exa_cli.checkpoint import verify as checks
 
-    if step is None:
-        reports = checks.survey(root, checks.verify)
-        if not reports:
-            warn(f"there are no checkpoints in {root}")
-        return reports
-    names = [report.name for report in checks.survey(root) if report.step == step]
-    if not names:
+    wanted = [report for report in checks.survey(root) if step in (None, report.step)]
+    if not wanted and step is not None:
         raise NotFound(f"there is no checkpoint of step {step}", where=str(root))
-    return [checks.verify(root / name) for name in names]
+    if not wanted:
+        warn(f"there are no checkpoints in {root}")
+    for report in wanted:
+        yield checks.verify(root / report.name)
 
 
 def _conclude(reports: list[Report]) -> None:

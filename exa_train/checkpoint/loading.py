@@ -170,7 +170,6 @@ def _through_dcp(state: Mapping[str, torch.Tensor], reader: Reader, team: Group)
                 storage_reader=reader,
                 planner=TensorLoadPlanner(),
                 process_group=team.process_group,
-                no_dist=team.alone,
             )
     except CheckpointException as error:
         return first_failure(error)

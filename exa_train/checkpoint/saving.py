@@ -75,8 +75,8 @@ def save(
     began = clock.monotonic()
     team = Group(group)
     team.all_or_none(_objection(state, meta))
-    drawn = team.share(generation or new_generation())
-    name = team.leader_does(lambda: folder.begin(root, step, drawn, epoch).name)
+    drawn = generation or new_generation()
+    drawn, name = team.leader_does(lambda: (drawn, folder.begin(root, step, drawn, epoch).name))
     job = _Job(root / name, step, drawn, epoch, meta, _layout(state, team.world), allow_nonfinite)
     writer = Writer(job.directory, Identity(drawn, step, team.rank), job.commit)
     try:
@@ -120,7 +120,6 @@ def _through_dcp(state: Mapping[str, torch.Tensor], writer: Writer, team: Group)
                 storage_writer=writer,
                 planner=TensorSavePlanner(),
                 process_group=team.process_group,
-                no_dist=team.alone,
             )
     except CheckpointException as error:
         return first_failure(error)

@@ -10,6 +10,7 @@ import pytest
 from ckpt_maker import MIB, flip, make, two_writers
 
 from exa_cli.base.errors import Unreachable
+from exa_cli.checkpoint import folder, manifest
 from exa_cli.checkpoint.verdict import Damage, Report
 from exa_cli.checkpoint.verify import inspect, survey, verify
 
@@ -188,3 +189,26 @@ def test_a_survey_lists_only_checkpoints_the_newest_first(tmp_path: Path) -> Non
         (5, 1, "good"),
     ]
     assert survey(tmp_path / "missing") == []
+
+
+@pytest.mark.parametrize("entirely", [True, False])
+def test_a_checkpoint_pruned_under_our_eyes_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entirely: bool
+) -> None:
+    directory = make(tmp_path, two_writers())
+    read = manifest.read
+
+    def read_then_prune(path: Path) -> manifest.Manifest | None:
+        found = read(path)
+        if entirely:
+            folder.remove(tmp_path, path.name)
+        else:
+            (path / "MANIFEST.json").unlink()
+            (path / "data-000000.exa").unlink()
+        return found
+
+    monkeypatch.setattr(manifest, "read", read_then_prune)
+    if entirely:
+        assert survey(tmp_path) == []
+    else:
+        assert verify(directory).verdict == "incomplete"
