@@ -48,7 +48,7 @@ def list_checkpoints(run_text: str, as_json: bool) -> None:
         click.echo(to_json({"schema": 1, "checkpoints": rows}), nl=False)
         return
     click.echo(
-        f"{'step':>10}  {'verdict':<11}{'counts':<8}{'epoch':>6}{'GB':>10}  {'written':<25}name"
+        f"{'step':>10}  {'structure':<11}{'counts':<8}{'epoch':>6}{'GB':>10}  {'written':<25}name"
     )
     for row in rows:
         click.echo(_line(row))
@@ -95,22 +95,33 @@ def verify(run_text: str, step: int | None, as_json: bool) -> None:
 def export(run_text: str, step_text: str, out: Path, dtype: str) -> None:
     """Write the model's weights as safetensors with a config.json; STEP is a number or `latest`.
 
-    Every chunk is checked on the way. Equal weights give equal bytes.
+    Every chunk is checked on the way; where one is damaged, the next best checkpoint that fits
+    STEP is taken, with a warning. Equal weights give equal bytes.
 
     \b
     Example:
       exa ckpt export demo latest -o demo-weights --dtype bf16
     """
+    run = _run(run_text)
+    config = _config(run)
+    *better, last = _candidates(run, step_text)
+    for name in better:
+        try:
+            return _export(run / "checkpoints" / name, out, config, dtype)
+        except Damaged as damage:
+            warn(f"{name}: {damage.where}: {damage.what}; taking the next")
+    return _export(run / "checkpoints" / last, out, config, dtype)
+
+
+def _export(checkpoint: Path, out: Path, config: dict[str, Any], dtype: str) -> None:
     from exa_cli.checkpoint import export as exports
 
-    run = _run(run_text)
-    chosen = _choose(run, step_text)
     try:
-        made = exports.export(chosen, out, config=_config(run), dtype=dtype)
+        made = exports.export(checkpoint, out, config=config, dtype=dtype)
     except OSError as error:
         where = error.filename or str(out)
         raise ExaError(f"the export failed: {error.strerror}", where=where) from error
-    say(f"exported {chosen.name}: {made.tensors} tensors, {made.bytes / 1e9:.3f} GB")
+    say(f"exported {checkpoint.name}: {made.tensors} tensors, {made.bytes / 1e9:.3f} GB")
     for name in made.files:
         click.echo(out / name)
 
@@ -141,7 +152,7 @@ def _row(report: Report, accepts: Accepts) -> dict[str, Any]:
     return {
         "step": report.step,
         "name": report.name,
-        "verdict": report.verdict,
+        "structure": report.verdict,
         "counts": _counted(report, accepts),
         "epoch": report.epoch,
         "written": manifest.written if manifest else None,
@@ -158,7 +169,7 @@ def _line(row: dict[str, Any]) -> str:
     epoch = "-" if row["epoch"] is None else row["epoch"]
     counts = "yes" if row["counts"] else "no"
     written = row["written"] or "-"
-    head = f"{row['step']:>10}  {row['verdict']:<11}{counts:<8}{epoch:>6}{size:>10}"
+    head = f"{row['step']:>10}  {row['structure']:<11}{counts:<8}{epoch:>6}{size:>10}"
     return f"{head}  {written:<25}{row['name']}"
 
 
@@ -209,8 +220,8 @@ def _conclude(reports: list[Report]) -> None:
             raise error(f"{len(names)} of {len(reports)} checkpoints {verdict}: {', '.join(names)}")
 
 
-def _choose(run: Path, text: str) -> Path:
-    """The best checkpoint of a step that can be used. Raises NotFound or Damaged."""
+def _candidates(run: Path, text: str) -> tuple[str, ...]:
+    """Checkpoints of a step that may be used, the best first. Raises NotFound or Damaged."""
     from exa_cli.checkpoint.select import choose
     from exa_cli.checkpoint.verify import survey
 
@@ -218,7 +229,7 @@ def _choose(run: Path, text: str) -> Path:
     reports = [report for report in survey(root) if text in ("latest", str(report.step))]
     choice = choose(reports, _accepts(run))
     if choice.candidates:
-        return root / choice.candidates[0]
+        return choice.candidates
     if not reports:
         raise NotFound(f"there is no checkpoint {text!r}", where=str(root), hint="exa ckpt ls RUN")
     error = Damaged if any(report.verdict == "damaged" for report in reports) else NotFound

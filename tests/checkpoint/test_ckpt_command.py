@@ -126,7 +126,7 @@ def test_ls_shows_what_is_there(demo: Path, capsys: pytest.CaptureFixture[str]) 
     code, out, _ = exa(capsys, "ckpt", "ls", demo, "--json")
     assert code == 0
     rows = json.loads(out)["checkpoints"]
-    assert [(row["step"], row["verdict"], row["epoch"]) for row in rows] == [
+    assert [(row["step"], row["structure"], row["epoch"]) for row in rows] == [
         (30, "incomplete", None),
         (20, "good", 2),
         (10, "good", 1),
@@ -134,7 +134,7 @@ def test_ls_shows_what_is_there(demo: Path, capsys: pytest.CaptureFixture[str]) 
     assert rows[1] | {"bytes": 0} == {
         "step": 20,
         "name": "step-00000020.bbbb0000",
-        "verdict": "good",
+        "structure": "good",
         "counts": True,
         "epoch": 2,
         "written": "2026-01-02T03:04:05.678Z",
@@ -171,6 +171,16 @@ def test_an_export_of_what_cannot_be_used_says_why_and_writes_nothing(
     found, _, err = exa(capsys, "ckpt", "export", demo, step, "-o", tmp_path / "weights")
     assert found == code, err
     assert not (tmp_path / "weights").exists()
+
+
+def test_latest_whose_data_is_damaged_gives_way_to_the_next_with_a_warning(
+    demo: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flip(demo / "checkpoints" / "step-00000020.bbbb0000" / "data-000000.exa", 17)
+    code, _, err = exa(capsys, "ckpt", "export", demo, "latest", "-o", tmp_path / "weights")
+    assert code == 0
+    assert "step-00000020.bbbb0000: data-000000.exa: chunk 0" in err
+    assert "exported step-00000010.aaaa0000" in err
 
 
 def test_damage_found_while_exporting_exits_7(
