@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from conftest import Jobs, wait_end, wait_for
 
 from exa_cli.base import proc
 from exa_cli.base.errors import NotFound, Refused
+
+ROOT = Path(__file__).parents[2]
 
 DETACHED = "setsid bash -c 'echo $$ > {pipe}; exec sleep 600' &"
 STUBBORN = "trap '' TERM; echo $$ > {pipe}; while :; do sleep 600 & wait; done"
@@ -142,22 +145,6 @@ def test_recovery_ends_what_a_killed_runner_and_script_left(jobs: Jobs) -> None:
     assert (state.state, state.reason, state.source) == ("ended", "lost", "spool")
 
 
-def test_a_script_that_no_record_names_is_not_taken_for_lost(jobs: Jobs) -> None:
-    """The runner was killed between starting the script and writing that down."""
-    ready = jobs.pipe("ready")
-    job = jobs.submit(f"unset EXA_TAG; echo $$ > {ready}; exec sleep 600")
-    pid = pid_from(ready)
-    os.kill(jobs.runner(job), signal.SIGKILL)
-    wait_end(jobs.runner(job))
-    (jobs.entry(job).path / "started.json").unlink()
-    jobs.local.recover(job)
-    assert jobs.state(job).state == "running"
-    os.kill(pid, signal.SIGKILL)
-    wait_end(pid)
-    jobs.local.recover(job)
-    assert jobs.state(job).reason == "lost"
-
-
 def test_a_job_without_a_runner_can_be_cancelled(jobs: Jobs) -> None:
     ready = jobs.pipe("ready")
     job = jobs.submit(STUBBORN.format(pipe=ready), kill_delay="0.2")
@@ -206,17 +193,37 @@ def test_a_script_that_cannot_start_says_why(
     assert words in state.words
 
 
-def test_a_runner_that_fails_ends_the_job_and_leaves_a_trace(jobs: Jobs) -> None:
-    entry = jobs.spool.add(*_spooled(jobs, "exec sleep 600"))
-    (entry.path / "started.json").mkdir()  # the runner cannot record the start
+def test_a_start_that_cannot_be_recorded_does_not_happen(jobs: Jobs) -> None:
+    entry = jobs.spool.add(*_spooled(jobs, "touch ran"))
+    (entry.path / "started.json").mkdir()
     jobs.local.recover(entry.job_id)
-    assert jobs.ended(entry.job_id).state == "unknown"
+    assert jobs.ended(entry.job_id).state == "unknown", "a record cannot be read"
     (entry.path / "started.json").rmdir()
     state = jobs.state(entry.job_id)
+    assert (state.state, state.reason) == ("ended", "launch-failed")
+    assert not (jobs.work / "ran").exists()
+
+
+def test_a_runner_that_fails_ends_its_job_and_leaves_a_trace(jobs: Jobs) -> None:
+    entry = jobs.spool.add(*_spooled(jobs, "exec sleep 600"))
+    code = """
+import sys
+from exa_cli.schedulers.local import runner, watch
+def broken(limits, seen):
+    raise RuntimeError("a bug")
+watch.next_action = broken
+sys.exit(runner.main(["runner", sys.argv[1]]))
+"""
+    finished = proc.run([sys.executable, "-c", code, str(entry.path)], timeout=60, cwd=ROOT)
+    assert finished.code == 0, finished.err
+    state = jobs.ended(entry.job_id)
     assert (state.state, state.reason, state.exit_code) == ("ended", "lost", None)
     assert str(entry.log) in str(state.words)
-    assert "Traceback" in entry.log.read_text()
-    assert proc.tagged(jobs.tag) == []
+    assert "RuntimeError: a bug" in entry.log.read_text()
+    started = entry.started()
+    assert started is not None
+    assert started[1] is not None
+    assert not proc.alive(started[1]), "nobody would hold it to its walltime"
 
 
 def test_the_exit_status_and_the_signal_are_the_scripts(jobs: Jobs) -> None:

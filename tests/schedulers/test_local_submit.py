@@ -201,6 +201,21 @@ def test_a_runner_holds_nothing_of_its_submitter(jobs: Jobs) -> None:
     assert jobs.ended(job).exit_code == 0
 
 
+def test_a_script_leads_a_session_and_holds_nothing_of_its_runner(jobs: Jobs) -> None:
+    body = (
+        "cat /proc/$$/stat > stat; for fd in /proc/$$/fd/[0-9]*; do readlink $fd; done > fds; true"
+    )
+    job = jobs.submit(body)
+    assert jobs.ended(job).exit_code == 0
+    fields = (jobs.work / "stat").read_text().rpartition(") ")[2].split()
+    pid = (jobs.work / "stat").read_text().split()[0]
+    group, session, terminal = fields[2:5]
+    assert (group, session, terminal) == (pid, pid, "0")
+    held = set((jobs.work / "fds").read_text().split())
+    entry = jobs.entry(job)
+    assert held <= {"/dev/null", str(entry.output), str(entry.script), str(jobs.work / "fds")}
+
+
 def test_a_job_submitted_from_a_job_is_not_part_of_it(jobs: Jobs) -> None:
     """Else the sweep at the end of the first would end the second."""
     marks = {"EXA_TAG": jobs.tag, "EXA_RUN_DIR": "/run", "EXA_JOB_ID": "1.x"}

@@ -12,6 +12,7 @@ and write down how it ended. So everything that happens to a run on a cluster ha
 | facts | what the files and the process table say together | no |
 | spool | the files of the jobs | files |
 | processes | the processes of a job | processes |
+| start | the script's process, at a gate until it is on record | processes |
 | runner | the detached process of one job | all |
 | backend | submit, find, query, cancel, signal, recover | all |
 """

@@ -169,7 +169,7 @@ class Local:
             same_boot=claim is None or claim.runner is None or claim.runner.boot == proc.boot_id(),
             runner_alive=alive,
             started=started[0] if started else None,
-            processes=len(self._seen(entry)) if unattended else 0,
+            processes=len(self._processes(entry)) if unattended else 0,
         )
 
     def _processes(self, entry: Entry) -> list[proc.Process]:
@@ -180,15 +180,9 @@ class Local:
             return [*found, script]  # it has no tag in its environment until it execs
         return found
 
-    def _seen(self, entry: Entry) -> set[proc.Process]:
-        return {*self._processes(entry), *processes.started_by(entry.job_id)}
-
     def _script_alive(self, entry: Entry) -> bool:
         started = entry.started()
-        if started is None:
-            # The runner was killed before it could note which process the script is.
-            return bool(processes.started_by(entry.job_id))
-        return bool(started[1] and proc.alive(started[1]))
+        return bool(started and started[1] and proc.alive(started[1]))
 
     def _wake_runner(self, entry: Entry) -> bool:
         claim = entry.claim()

@@ -75,7 +75,7 @@ def _ended(ended: Ended, started: float | None) -> JobState:
         source="spool",
         exit_code=ended.exit_code,
         signal=ended.signal,
-        started=started,
+        started=None if ended.reason == "launch-failed" else started,
         ended=ended.at,
         reason=ended.reason,
         words=ended.words,

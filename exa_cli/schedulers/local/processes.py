@@ -35,14 +35,6 @@ def of_job(tag: str, job_id: str, session: int | None = None) -> list[Process]:
     return list(found)
 
 
-def started_by(job_id: str) -> list[Process]:
-    """All live processes that descend from a job's script, before it exports a tag too.
-
-    For looking only: what may be ended is `of_job`.
-    """
-    return proc.marked(lambda env: env.get(marks.JOB_ID) == job_id)
-
-
 def signal_all(processes: list[Process], signum: int) -> None:
     """Signal each of them that is still there."""
     for process in processes:

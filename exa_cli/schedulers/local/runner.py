@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exa_cli.base import clock, proc
 from exa_cli.base.proc import Process
-from exa_cli.schedulers.local import environment, processes, watch
+from exa_cli.schedulers.local import environment, processes, start, watch
 from exa_cli.schedulers.local.facts import Ended
 from exa_cli.schedulers.local.spool import Entry, Job
 from exa_cli.schedulers.local.watch import Limits, Seen
@@ -78,10 +78,8 @@ def _run(entry: Entry, job: Job) -> None:
         words = f"cannot start the script: {error}"
         entry.record_end(Ended(clock.now(), "launch-failed", words=words))
         return
-    begin = clock.monotonic()
     try:
-        entry.record_start(proc.identify(pid))
-        reason = _Watcher(entry, job, pid, begin).until_over()
+        reason = _Watcher(entry, job, pid, clock.monotonic()).until_over()
     except BaseException:
         # Nobody would hold it to its limits any more.
         _end_left_over(entry, job, pid)
@@ -100,30 +98,16 @@ def _run(entry: Entry, job: Job) -> None:
 
 
 def _start(entry: Entry, job: Job) -> int:
-    """Start the script in a session of its own, with no signal blocked or ignored."""
-    os.chdir(job.workdir)
+    """Start the script, which runs only once it is on record which process it is."""
+    given = environment.of_script(job.environment, entry.job_id)
+    gate = start.at_gate(start.Program(entry.script, job.workdir, given, entry.output))
     try:
-        return os.posix_spawn(
-            entry.script,
-            [str(entry.script)],
-            environment.of_script(job.environment, entry.job_id),
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (
-                    os.POSIX_SPAWN_OPEN,
-                    1,
-                    entry.output,
-                    os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-                    0o600,
-                ),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(*_HEARD, *_UNHEARD),
-        )
-    finally:
-        os.chdir("/")
+        entry.record_start(proc.identify(gate.pid))
+    except BaseException:
+        gate.shut()
+        raise
+    gate.open()
+    return gate.pid
 
 
 @dataclass

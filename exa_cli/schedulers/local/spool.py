@@ -4,7 +4,7 @@
 |---|---|---|
 | job.json, script | the submitter | before the directory has its name |
 | claim.json | the runner, or a canceller | before the script starts; the first one decides |
-| started.json | the runner | when the script runs |
+| started.json | the runner | before the script runs: without it, it never has |
 | cancel.json | a canceller | at any time |
 | ended.json | the runner, or whoever finds it gone | last |
 | output | the script | what it prints before it redirects itself |
