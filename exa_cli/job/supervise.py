@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
-from exa_cli.checkpoint import verify
+from exa_cli.checkpoint import folder, verify
 from exa_cli.job import end, launch, sweep
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.notice import Notice
@@ -81,6 +81,8 @@ def _live(
         return Seen(done=True), here.plan["train"]["steps"]
     claim = claim_next(run.path, attempt, life, lambda: launch.choice(run).candidates)
     journal.append("claimed", epoch=claim.epoch, accepts=list(claim.accepts))
+    if left := folder.sweep_incomplete(run.checkpoints, claim.epoch):
+        journal.append("swept", names=[str(name) for name in left])
     bad = _without_any(here, claim, journal)
     launch.write_record(here, claim.epoch, _candidates(here, claim))
     if bad := bad or _prepare(here, journal):
@@ -105,8 +107,8 @@ def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:
     user who forced the run on wants it to begin again instead, so the bad ones go first."""
     if not here.request.get("from_scratch"):
         return claim.accepts
-    folder = here.run.checkpoints
-    return tuple(n for n in claim.accepts if verify.verify(folder / n).verdict == "good")
+    root = here.run.checkpoints
+    return tuple(n for n in claim.accepts if verify.verify(root / n).verdict == "good")
 
 
 def _prepare(here: Allocation, journal: Journal) -> Health | None:
@@ -152,9 +154,9 @@ def _note_segments(here: Allocation) -> None:
 def _clean_up_before(here: Allocation) -> None:
     """End what an earlier life left here, and forget its scratch."""
     older = list(here.older_scratch())
-    _sweep(here, [folder / here.segments.name for folder in older])
-    for folder in older:
-        shutil.rmtree(folder, ignore_errors=True)
+    _sweep(here, [scratch / here.segments.name for scratch in older])
+    for scratch in older:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _clean_up_after(here: Allocation) -> None:
