@@ -7,14 +7,22 @@ and are shipped inside the package, where an installed exa finds them
 
 from setuptools import find_namespace_packages, setup
 
-DATA = {"exa_cli._sites": "sites", "exa_cli._templates": "templates"}
+TEMPLATES = {
+    f"exa_cli._templates.{name}": f"templates/{name}"
+    for name in find_namespace_packages("templates")
+}
 
 setup(
     packages=[
         *find_namespace_packages(include=["exa_cli", "exa_cli.*", "exa_train", "exa_train.*"]),
         *find_namespace_packages("kernels", include=["exa_kernels", "exa_kernels.*"]),
-        *DATA,
+        "exa_cli._sites",
+        *TEMPLATES,
     ],
-    package_dir={**DATA, "exa_kernels": "kernels/exa_kernels"},
-    package_data={"exa_cli._sites": ["*.toml"], "exa_cli._templates": ["**/*.j2"]},
+    package_dir={
+        "exa_cli._sites": "sites",
+        "exa_kernels": "kernels/exa_kernels",
+        **TEMPLATES,
+    },
+    package_data={"exa_cli._sites": ["*.toml"], **{name: ["*.j2"] for name in TEMPLATES}},
 )
