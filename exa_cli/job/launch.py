@@ -20,7 +20,7 @@ from exa_cli.job.allocation import Allocation
 from exa_cli.policy.cause import Health
 from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.rundir import RunDir
-from exa_cli.sites.launcher import fill
+from exa_cli.script.launcher import command
 from exa_cli.spec.model import ModelConfig
 
 PROBE_TIMEOUT_S = 180
@@ -66,20 +66,8 @@ def environment(here: Allocation) -> dict[str, str]:
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
     """argv of a Python module, once per rank, by the site's launcher."""
-    values = {
-        "ranks": str(here.world),
-        "nodes": str(len(here.nodes)),
-        "ranks_per_node": str(here.plan["parallel"]["ranks_per_node"]),
-    }
-    program, *options = fill(here.site.launcher.command, values)
-    return [beside_python(program), *options, sys.executable, "-m", module, *args]
-
-
-def beside_python(program: str) -> str:
-    """The launcher of this interpreter's environment, if it has one: a wheel's mpiexec belongs
-    to the MPI that mpi4py loads from the same environment, whatever is on the PATH."""
-    own = Path(sys.executable).parent / program
-    return str(own) if "/" not in program and own.exists() else program
+    program = [sys.executable, "-m", module, *args]
+    return command(here.site.launcher, world=here.world, nodes=len(here.nodes), program=program)
 
 
 def rank_argv(here: Allocation) -> list[str]:

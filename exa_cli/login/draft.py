@@ -19,9 +19,11 @@ from exa_cli.runs.rundir import RunDir
 from exa_cli.script.ask import Ask, Value, directives_of
 from exa_cli.script.job import JobScript, Variable, job_script
 from exa_cli.script.render import Script
+from exa_cli.sites.limits import queue_for
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import runfile, times, toml
+from exa_cli.spec.declare import AUTO, UNKNOWN
 from exa_cli.spec.runfile import RunFile
 from exa_cli.spec.toml import TomlDoc
 
@@ -92,6 +94,9 @@ def machine(profile: SiteProfile) -> Machine:
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:
     """request.json: what one attempt asks the scheduler for."""
     walltime = made.run.resources.walltime
+    nodes, walltime_s = plan["parallel"]["nodes"], times.seconds(walltime)
+    asked = made.run.resources.queue
+    queue = queue_for(made.profile, nodes, walltime_s, None if asked == AUTO else asked)
     return {
         "schema": 1,
         "run": run.run_id,
@@ -99,18 +104,14 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "tag": run.tag(attempt),
         "site": made.profile.site.name,
         "scheduler": made.profile.scheduler.kind,
-        "nodes": plan["parallel"]["nodes"],
+        "nodes": nodes,
         "walltime": walltime,
-        "walltime_s": times.seconds(walltime),
-        "queue": _given(made.run.resources.queue),
+        "walltime_s": walltime_s,
+        "queue": queue.name if queue else None,
         "account": made.run.resources.account,
         "workdir": str(run.path),
         "python": sys.executable,
     }
-
-
-def _given(value: str) -> str | None:
-    return None if value == "auto" else value
 
 
 def script(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> Script:
@@ -131,28 +132,28 @@ def script(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, An
 
 def ask(made: Draft, request: dict[str, Any]) -> Ask:
     """The job in words, each value with its origin."""
+
+    def value(key: str, otherwise: str) -> Value:
+        return Value(str(request[key]), _origin(made, key, otherwise))
+
     site = f"site {request['site']}"
-    nodes = made.doc.where(("resources", "nodes"))
-    given = made.run.resources.nodes != "auto"
+    delay = made.profile.scheduler.kill_delay_s
+    known = delay != UNKNOWN
     return Ask(
         name=Value(request["tag"], "the attempt's tag"),
-        nodes=Value(str(request["nodes"]), nodes if given else f"{site}, node.count"),
-        walltime=Value(request["walltime"], _origin(made.doc, "walltime")),
-        kill_delay=Value(
-            f"{made.profile.scheduler.kill_delay_s:g}", f"{site}, scheduler.kill_delay_s"
-        ),
-        queue=_value(request["queue"], made.doc, "queue"),
-        account=_value(request["account"], made.doc, "account"),
+        nodes=value("nodes", f"{site}, node.count"),
+        walltime=value("walltime", "default of resources.walltime"),
+        kill_delay=Value(f"{delay:g}", f"{site}, scheduler.kill_delay_s") if known else None,
+        queue=value("queue", f"{site}, the first queue that fits") if request["queue"] else None,
+        account=value("account", "resources.account") if request["account"] else None,
     )
 
 
-def _value(text: str | None, doc: TomlDoc, key: str) -> Value | None:
-    return None if text is None else Value(text, doc.where(("resources", key)))
-
-
-def _origin(doc: TomlDoc, key: str) -> str:
+def _origin(made: Draft, key: str, otherwise: str) -> str:
+    """Where the user gave a resource, or where it comes from otherwise."""
+    given = getattr(made.run.resources, key) not in (AUTO, None)
     place = ("resources", key)
-    return doc.where(place) if place in doc.origins else f"default of resources.{key}"
+    return made.doc.where(place) if given and place in made.doc.origins else otherwise
 
 
 def _variables(doc: TomlDoc, env: dict[str, str]) -> list[Variable]:

@@ -20,6 +20,7 @@ from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
 from exa_cli.schedulers.registry import make
 from exa_cli.schedulers.types import JobState, Scheduler, Settings
+from exa_cli.script.job import LIFE_TAKEN
 from exa_cli.sites.load import read_frozen
 from exa_cli.sites.schema import SiteProfile
 
@@ -106,6 +107,8 @@ def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
     ended = classify(Seen(scheduler_reason=job.reason))
     silence = "the job ended without a word from its supervisor"
     how = f"the scheduler saw {exit_words(status)}" if status is not None else (job.words or "")
+    if status == LIFE_TAKEN:
+        how += ": another copy of this job, started at the same moment, took its place"
     return Observed(
         state=job.state,
         cause=ended.cause if job.state == "ended" else None,

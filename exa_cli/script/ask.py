@@ -21,14 +21,14 @@ class Value:
 class Ask:
     """One job, in words that are the same for every batch system.
 
-    ``walltime`` is HH:MM:SS, ``kill_delay`` seconds. ``queue`` and ``account`` are None where
-    neither the user nor the site names one.
+    ``walltime`` is HH:MM:SS. ``kill_delay`` is in seconds, None where the site does not say.
+    ``queue`` and ``account`` are None where neither the user nor the site names one.
     """
 
     name: Value
     nodes: Value
     walltime: Value
-    kill_delay: Value
+    kill_delay: Value | None = None
     queue: Value | None = None
     account: Value | None = None
 
@@ -46,7 +46,7 @@ def _local(ask: Ask) -> list[Directive]:
         "walltime": ask.walltime,
         "kill_delay": ask.kill_delay,
     }
-    return [Directive(key, value.text, value.origin) for key, value in wanted.items()]
+    return [Directive(key, value.text, value.origin) for key, value in wanted.items() if value]
 
 
 _ASKED: dict[str, Callable[[Ask], list[Directive]]] = {"local": _local}

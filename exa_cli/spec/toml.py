@@ -64,7 +64,8 @@ def key_lines(text: str) -> dict[Path_, int]:
         if was_inside:
             continue
         if header := _TABLE.match(line):
-            table = _split(header[2])
+            *outer, last = _split(header[2])
+            table = (*_indexed(tuple(outer), counts), last)
             if header[1] == "[[":
                 index = counts.get(table, 0)
                 counts[table] = index + 1
@@ -73,6 +74,16 @@ def key_lines(text: str) -> dict[Path_, int]:
         elif assignment := _KEY.match(line):
             lines.setdefault((*table, *_split(assignment[1])), number)
     return lines
+
+
+def _indexed(path: Path_, counts: dict[Path_, int]) -> Path_:
+    """A header's path with the index of the newest element after each array of tables in it."""
+    made: Path_ = ()
+    for part in path:
+        made = (*made, part)
+        if made in counts:
+            made = (*made, str(counts[made] - 1))
+    return made
 
 
 def _string_state(line: str, inside: str | None) -> str | None:
