@@ -15,6 +15,7 @@ from typing import Any
 
 from exa_cli.base.errors import Damaged
 from exa_cli.base.files import write_bytes
+from exa_cli.base.seal import canonical
 from exa_cli.checkpoint.boxes import fits
 from exa_cli.checkpoint.datafile import CHUNK_BYTES, RAW, FileRecord, Identity, Slice
 from exa_cli.checkpoint.dtypes import ITEM_BYTES
@@ -121,8 +122,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def _canonical(record: dict[str, Any]) -> bytes:
-    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode() + b"\n"
+    return canonical(record).encode() + b"\n"
 
 
 def _seal(record: dict[str, Any]) -> str:
