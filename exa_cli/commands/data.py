@@ -6,8 +6,6 @@ started from here. Looking needs the manifest only.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import click
 
-from exa_cli.base import files, proc
+from exa_cli.base import files, proc, seal
 from exa_cli.base.errors import Damaged, Invalid, NotFound
 
 PROGRAM = "exa_train.data"
@@ -49,7 +47,8 @@ def prepare(inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Turn text into a tokenizer, token shards and a held-out split.
 
     INPUT is a file (.txt .md .rst .py .jsonl .jsonl.gz), a folder, or builtin:python-stdlib. A
-    file is one document; in .jsonl each line is one. The result depends on the inputs and
+    file is one document; in .jsonl each line is one. One document alone is cut at line ends
+    into up to 100 pieces, which count as documents. The result depends on the inputs and
     options only. Killed, it goes on where it was when the same command is run again.
 
     \b
@@ -131,17 +130,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise Invalid("not a manifest of prepared data", where=str(path))
     if manifest.get("schema") != SCHEMA:
         raise Invalid(f"schema {manifest.get('schema')!r} is not known here", where=str(path))
-    if manifest.get("seal") != _seal(manifest):
+    if not seal.check(manifest):
         hint = "prepare the data again into a new directory"
         raise Damaged("the manifest's seal does not fit its content", where=str(path), hint=hint)
     return manifest
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """As ``exa_train/data/manifest.py`` defines it, which must not be imported here."""
-    rest = {key: value for key, value in manifest.items() if key != "seal"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe(directory: Path, manifest: dict[str, Any]) -> str:
@@ -154,10 +146,15 @@ def describe(directory: Path, manifest: dict[str, Any]) -> str:
         ("data id", manifest["data_id"]),
         ("inputs", f"{', '.join(manifest['inputs'])} ({len(manifest['sources']):,} files)"),
         ("left out", left_out or "nothing"),
+        *_cut_line(manifest.get("cut")),
         ("tokenizer", f"{manifest['vocab']:,} tokens, {origin}, {tokenizer['sha256'][:16]}"),
         *((name, _split_line(split)) for name, split in manifest["splits"].items()),
     ]
     return "".join(f"{name:<10} {value}\n" for name, value in rows)
+
+
+def _cut_line(cut: dict[str, Any] | None) -> list[tuple[str, str]]:
+    return [("cut", f"one document, into {cut['pieces']:,} pieces")] if cut else []
 
 
 def _split_line(split: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from exa_cli.base import talk
 from exa_cli.base.errors import Invalid, several
+from exa_train.data import cut
 from exa_train.data.documents import DOCUMENT, DocumentReader, Scanned, scan
 from exa_train.data.inputs import Source, discover
 from exa_train.data.mix import U64
@@ -27,12 +28,19 @@ _FAULTS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Corpus:
-    """The scanned sources. ``identities`` and ``sizes``: (N,) over all documents in order."""
+    """The scanned sources.
+
+    Attributes:
+        skipped: what was left out: reason → count.
+        identities, sizes: (N,) over all documents in order.
+        pieces: how many the only document was cut into; they stand in for documents. 0: not cut.
+    """
 
     scanned: tuple[Scanned, ...]
     skipped: Counter[str]
     identities: U64
     sizes: U64
+    pieces: int = 0
 
     @property
     def bytes(self) -> int:
@@ -45,17 +53,45 @@ def scan_corpus(request: Request) -> Corpus:
     scanned = tuple(_scan_all(found.sources, request))
     _raise_faults(scanned)
     skipped = sum((source.skipped for source in scanned), found.skipped)
-    documents = np.concatenate([source.documents for source in scanned] or [np.zeros(0, DOCUMENT)])
-    if not len(documents):
+    corpus = _joined(scanned, skipped)
+    if not len(corpus.sizes):
         raise Invalid(
             f"no text in the input ({_counts(skipped) or 'no files'})",
             where=", ".join(request.inputs),
             hint="give .txt .md .rst .py .jsonl or .jsonl.gz files with text in them",
         )
-    identities = documents["high"] ^ documents["low"]
-    corpus = Corpus(scanned, skipped, identities, documents["bytes"])
     _say_scanned(corpus)
-    return corpus
+    return _in_pieces(corpus, request) if _all_equal(corpus.identities) else corpus
+
+
+def _joined(scanned: tuple[Scanned, ...], skipped: Counter[str], pieces: int = 0) -> Corpus:
+    documents = np.concatenate([source.documents for source in scanned] or [np.zeros(0, DOCUMENT)])
+    identities = documents["high"] ^ documents["low"]
+    return Corpus(scanned, skipped, identities, documents["bytes"], pieces)
+
+
+def _all_equal(identities: U64) -> bool:
+    return bool((identities == identities[0]).all())
+
+
+def _in_pieces(corpus: Corpus, request: Request) -> Corpus:
+    """The corpus with its only document, and every copy of it, cut: unchanged where that gives
+    no two different pieces."""
+    pieces = cut.pieces(_first_text(corpus, request).encode())
+    scanned = tuple(
+        replace(source, documents=cut.placed(pieces, source.documents)) for source in corpus.scanned
+    )
+    found = _joined(scanned, corpus.skipped, len(pieces))
+    if _all_equal(found.identities):
+        return corpus
+    talk.say(f"cut: the only document, at line ends into {len(pieces)} pieces, to hold some out")
+    return found
+
+
+def _first_text(corpus: Corpus, request: Request) -> str:
+    source = next(source for source in corpus.scanned if len(source.documents))
+    with contextlib.closing(DocumentReader(request.text_field)) as reader:
+        return next(reader.texts(source.source, source.documents[:1]))
 
 
 def _scan_all(sources: Sequence[Source], request: Request) -> Iterator[Scanned]:

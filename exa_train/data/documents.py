@@ -18,9 +18,10 @@ import xxhash
 from exa_cli.base.errors import ExaError, Invalid
 from exa_train.data.inputs import Source
 
-DOCUMENT = np.dtype([("high", "<u8"), ("low", "<u8"), ("offset", "<u8"), ("bytes", "<u8")])
-"""A document: the two halves of its text's xxh3-128, where its line begins in the (unpacked)
-source, and the bytes of its text in UTF-8. An array of these stays small at any corpus size."""
+DOCUMENT = np.dtype([(name, "<u8") for name in ("high", "low", "offset", "start", "bytes")])
+"""A document, or a piece of one: the two halves of its text's xxh3-128, where the document's
+line begins in the (unpacked) source, where in the document's text it starts (0 unless that was
+cut), and the bytes of its text in UTF-8. An array of these stays small at any corpus size."""
 
 Documents = npt.NDArray[np.void]
 
@@ -73,13 +74,13 @@ def scan(source: Source, text_field: str) -> Scanned:
 
 def _rows(
     source: Source, text_field: str, skipped: Counter[str]
-) -> Iterator[tuple[int, int, int, int]]:
+) -> Iterator[tuple[int, int, int, int, int]]:
     for offset, text in _tolerated(source, text_field, skipped):
         if text.isspace() or not text:
             skipped["empty"] += 1
             continue
         raw = text.encode()
-        yield *identity(raw), offset, len(raw)
+        yield *identity(raw), offset, 0, len(raw)
 
 
 def _tolerated(source: Source, text_field: str, skipped: Counter[str]) -> Iterator[tuple[int, str]]:
@@ -206,16 +207,17 @@ def checksum(path: Path) -> tuple[int, str]:
 
 
 class DocumentReader:
-    """Reads documents that a scan found, and checks that they are still the same.
+    """Reads documents that a scan found, or pieces of them; checks that their text is the same.
 
     Keeps the last stream open: documents come in rising order, so an archive is unpacked once
-    per worker and not once per request.
+    per worker and not once per request. Keeps the last line's text, for its next piece.
     """
 
     def __init__(self, text_field: str) -> None:
         self._text_field = text_field
         self._path = ""
         self._stream: BinaryIO | None = None
+        self._line, self._line_at = b"", -1
 
     def texts(self, source: Source, documents: Documents) -> Iterator[str]:
         """The text of each document.
@@ -224,24 +226,28 @@ class DocumentReader:
             Invalid: the source changed since it was scanned.
         """
         for document in documents:
-            raw = self._read(source, int(document["offset"]))
-            try:
-                text = _text_of(source, raw, self._text_field)
-            except BadDocument:
-                raise _changed(source) from None
-            if identity(text.encode()) != (int(document["high"]), int(document["low"])):
+            raw = self._read(source, document)
+            if identity(raw) != (int(document["high"]), int(document["low"])):
                 raise _changed(source)
-            yield text
+            yield raw.decode()
 
-    def _read(self, source: Source, offset: int) -> bytes:
+    def _read(self, source: Source, document: np.void) -> bytes:
+        start, size = int(document["start"]), int(document["bytes"])
         try:
-            if source.form == "text":
-                return Path(source.path).read_bytes()
             stream = self._open(source)
-            stream.seek(offset)
-            return stream.readline()
-        except (EOFError, zlib.error, OSError) as error:
+            if source.form == "text":
+                stream.seek(start)
+                return stream.read(size)
+            return self._text_of_line(stream, int(document["offset"]))[start : start + size]
+        except (BadDocument, EOFError, zlib.error, OSError) as error:
             raise _changed(source) from error
+
+    def _text_of_line(self, stream: BinaryIO, offset: int) -> bytes:
+        if self._line_at != offset:
+            stream.seek(offset)
+            self._line = parse_line(stream.readline(), self._path, self._text_field).encode()
+            self._line_at = offset
+        return self._line
 
     def _open(self, source: Source) -> BinaryIO:
         if self._stream is None or self._path != source.path:
@@ -253,12 +259,7 @@ class DocumentReader:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-
-
-def _text_of(source: Source, raw: bytes, text_field: str) -> str:
-    if source.form == "text":
-        return decode(raw, source.path)
-    return parse_line(raw, source.path, text_field)
+        self._line, self._line_at = b"", -1
 
 
 def _changed(source: Source) -> Invalid:

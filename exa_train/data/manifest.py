@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exa_cli.base import files
+from exa_cli.base import files, seal
 from exa_cli.base.errors import Damaged, Invalid, NotFound
 
 NAME = "manifest.json"
@@ -65,6 +64,13 @@ class TokenizerFile:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """The corpus was one document; its ``pieces`` were split, and are counted, as documents."""
+
+    pieces: int
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A prepared directory.
 
@@ -75,6 +81,7 @@ class Manifest:
         eos: the token after each document; special: name → id of all that text cannot produce.
         skipped: what was left out: reason → count.
         made_by: versions of the programs that wrote it.
+        cut: how its only document was cut; None: its documents are whole.
     """
 
     data_id: str
@@ -90,15 +97,17 @@ class Manifest:
     sources: tuple[SourceFile, ...]
     skipped: Mapping[str, int]
     made_by: Mapping[str, str]
+    cut: Cut | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form with its seal."""
         body = {"schema": SCHEMA, "kind": KIND, **dataclasses.asdict(self)}
-        return {**body, "seal": seal(body)}
+        return {**body, seal.KEY: seal.seal(body)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Manifest:
         """The inverse of `to_dict`. Raises KeyError or TypeError; does not check the seal."""
+        raw = {"cut": None, **raw}  # manifests written before anything was cut lack it
         known = {field.name: raw[field.name] for field in dataclasses.fields(cls)}
         return cls(
             **{
@@ -107,6 +116,7 @@ class Manifest:
                 "tokenizer": TokenizerFile(**raw["tokenizer"]),
                 "splits": {name: _split(raw["splits"][name]) for name in SPLITS},
                 "sources": tuple(SourceFile(**source) for source in raw["sources"]),
+                "cut": Cut(**raw["cut"]) if raw["cut"] is not None else None,
             }
         )
 
@@ -117,13 +127,6 @@ class Manifest:
 
 def _split(raw: Mapping[str, Any]) -> Split:
     return Split(**{**raw, "shards": tuple(Shard(**shard) for shard in raw["shards"])})
-
-
-def seal(body: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's canonical JSON: sorted keys, no spaces, ASCII, no "seal" key."""
-    rest = {key: value for key, value in body.items() if key != "seal"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def data_id(tokenizer_sha256: str, splits: Mapping[str, Split]) -> str:
@@ -171,7 +174,7 @@ def _checked(raw: Any, path: Path) -> Manifest:
             where=str(path),
             hint="prepare the data again with this version, or use the exa that wrote it",
         )
-    if raw.get("seal") != seal(raw):
+    if not seal.check(raw):
         raise _damaged(path, "its seal does not fit its content")
     try:
         return Manifest.from_dict(raw)

@@ -23,7 +23,7 @@ import sentencepiece
 from exa_cli import __version__
 from exa_cli.base import clock, files, talk
 from exa_cli.base.errors import Invalid
-from exa_train.data import lock, manifest, parts, shards, space, split, tokenizer
+from exa_train.data import cut, lock, manifest, parts, shards, space, split, tokenizer
 from exa_train.data.corpus import Corpus, scan_corpus, texts
 from exa_train.data.documents import DocumentReader
 from exa_train.data.manifest import Manifest, Split
@@ -85,6 +85,7 @@ def _given_tokenizer(request: Request) -> Tokenizer | None:
 def inputs_key(request: Request, corpus: Corpus, given: Tokenizer | None) -> str:
     """32 hex digits that name the inputs' content and the options, whatever the files' names."""
     formats = [manifest.SCHEMA, parts.FORMAT, tokenizer.FORMAT]
+    formats += [cut.FORMAT] if corpus.pieces else []
     options = content_options(request, given.vocab if given else None)
     sources = [(source.source.form, source.xxh3_128) for source in corpus.scanned]
     text = json.dumps([formats, options, given.sha256 if given else None, sources])
@@ -295,6 +296,7 @@ def _describe(
             "sentencepiece": sentencepiece.__version__,
             "h5py": h5py.__version__,
         },
+        cut=manifest.Cut(corpus.pieces) if corpus.pieces else None,
     )
 
 

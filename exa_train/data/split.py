@@ -39,7 +39,8 @@ def held_out(identities: U64, fraction: float, seed: int) -> Mask:
     if low == high:
         raise Invalid(
             "the corpus holds one document only (or copies of one): nothing can be held out",
-            hint="a .txt file is one document; give several files, or .jsonl with one a line",
+            hint="a .txt file is one document, and is cut only if it has enough different lines; "
+            "give more text, several files, or .jsonl with one document a line",
         )
     limit = np.uint64(min(int(fraction * 2.0**64), 2**64 - 1))
     chosen: Mask = (ranks == low) | ((ranks < limit) & (ranks != high))

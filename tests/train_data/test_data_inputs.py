@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from exa_cli.base.errors import Invalid
+from exa_train.data import cut
 from exa_train.data.documents import BadDocument, DocumentReader, decode, parse_line, scan
 from exa_train.data.inputs import STDLIB, Source, discover, form_of
 
@@ -158,6 +160,32 @@ def test_documents_are_read_back_as_scanned(tmp_path: Path) -> None:
         texts = list(DocumentReader("text").texts(source, scanned.documents))
         assert texts == ["a\0\n\u2581", "é"]
         assert scanned.documents["bytes"].tolist() == [6, 2]
+
+
+@pytest.mark.parametrize("form", ["txt", "jsonl", "jsonl.gz"])
+def test_pieces_are_read_back_in_any_order(tmp_path: Path, form: str) -> None:
+    whole = "".join(f"é line {number}\n" for number in range(50))
+    line = json.dumps({"text": whole}).encode()
+    path = tmp_path / f"a.{form}"
+    path.write_bytes({"txt": whole.encode(), "jsonl": line}.get(form, gzip.compress(line)))
+    source = Source("a", str(path), "text" if form == "txt" else form)
+    pieces = cut.placed(cut.pieces(whole.encode()), scan(source, "text").documents)
+    assert "".join(DocumentReader("text").texts(source, pieces)) == whole
+    backwards = list(DocumentReader("text").texts(source, pieces[::-1]))
+    assert "".join(reversed(backwards)) == whole
+
+
+def test_a_piece_that_changed_since_the_scan_is_refused_and_the_others_are_read(
+    tmp_path: Path,
+) -> None:
+    raw = b"".join(b"line %d\n" % number for number in range(50))
+    (tmp_path / "a.txt").write_bytes(raw.replace(b"line 49", b"LINE 49"))
+    source, pieces = Source("a", str(tmp_path / "a.txt"), "text"), cut.pieces(raw)
+    texts = DocumentReader("text").texts(source, pieces)
+    found = "".join(next(texts) for _ in pieces[:-1])
+    assert raw.decode().startswith(found)
+    with pytest.raises(Invalid, match="changed while it was being prepared"):
+        next(texts)
 
 
 @pytest.mark.parametrize("later", [b'{"text": "three"}\n', b"\xff\n", b""])

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from exa_cli.base.errors import Damaged, ExaError, Invalid, NotFound
+from exa_cli.base.seal import seal
 from exa_cli.commands import data as verb
-from exa_train.data.manifest import Manifest, data_id, load_manifest, seal
+from exa_train.data.manifest import Manifest, data_id, load_manifest
 
 
 @pytest.fixture
@@ -63,6 +64,19 @@ def test_any_change_breaks_the_seal(tmp_path: Path, raw: dict[str, object], key:
     raw[key] = 17
     with pytest.raises(Damaged, match="seal"):
         _load(tmp_path, json.dumps(raw))
+
+
+def test_a_number_that_json_does_not_have_is_damage(tmp_path: Path, raw: dict[str, object]) -> None:
+    with pytest.raises(Damaged, match="seal"):
+        _load(tmp_path, json.dumps({**raw, "vocab": float("nan")}))
+
+
+def test_a_manifest_from_before_documents_were_cut_is_read(
+    tmp_path: Path, raw: dict[str, object]
+) -> None:
+    del raw["cut"]
+    _load(tmp_path, json.dumps({**raw, "seal": seal(raw)}))
+    assert load_manifest(tmp_path).cut is None
 
 
 def test_a_sealed_manifest_without_a_field_is_damaged(
