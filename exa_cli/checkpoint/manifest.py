@@ -135,9 +135,10 @@ def decode(data: bytes, directory: str) -> Manifest:
     try:
         record = json.loads(data)
         seal = record.pop("seal")
+        sealed = _seal(record) == seal and _canonical({**record, "seal": seal}) == data
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise Damaged("is not a manifest", where=MANIFEST) from error
-    if _seal(record) != seal or _canonical({**record, "seal": seal}) != data:
+    if not sealed:
         raise Damaged("the seal does not match the content", where=MANIFEST)
     if record["schema"] != SCHEMA:
         hint = "a newer exa wrote it; use that"

@@ -155,3 +155,11 @@ def test_directory_names_go_both_ways(step: int, generation: str) -> None:
 )
 def test_other_names_are_no_checkpoints(name: str) -> None:
     assert parse_directory(name) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"null", b'{"seal":"x","a":NaN}\n', b'{"seal":1}', b"\xff"]
+)
+def test_what_is_no_sealed_record_at_all_is_damage_and_no_crash(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        decode(data, "step-00000010.aaaaaaaa")
