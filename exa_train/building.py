@@ -33,7 +33,7 @@ def trainer(rise: Rise, plan: Plan, life: Life) -> Trainer:
     me = life.ranks[rise.rank]
     pulse = Pulse(me.scratch, rise.rank)
     pulse.beat("start", 0)
-    devices.set_threads(plan.train.threads)
+    devices.set_up(plan.train.threads)
     here = devices.pick("cpu", me.local_rank)
     rise.say(f"torch {torch.__version__} is loaded")
     train_split, held_out = splits(plan, me)

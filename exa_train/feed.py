@@ -76,7 +76,7 @@ class Feed:
     """
 
     def __init__(self, split: Windows, plan: Plan, *, rank: int, device: torch.device) -> None:
-        self._split, self._train, self._device = split, plan.train, device
+        self.split, self._train, self._device = split, plan.train, device
         self._rank, self._world = rank, plan.parallel.world
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
         self._ahead: tuple[int, Future[list[Microbatch]]] | None = None
@@ -94,9 +94,9 @@ class Feed:
         return self._reader.submit(self._read, step)
 
     def _read(self, step: int) -> list[Microbatch]:
-        order = indices(self._train, step, len(self._split))
+        order = indices(self._train, step, len(self.split))
         mine = shares(order, self._train.microbatch, self._rank, self._world)
-        return [stacked(self._split, windows, self._device) for windows in mine]
+        return [stacked(self.split, windows, self._device) for windows in mine]
 
 
 def indices(train: Train, step: int, n_windows: int) -> list[int]:
