@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from exa_cli.base.errors import Invalid
+from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.login import data
 from exa_cli.plan.freeze import DataFacts, Machine, freeze
-from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.find import find
+from exa_cli.runs.rundir import RunDir, attempts
 from exa_cli.script.ask import Ask, Value
 from exa_cli.script.dialects import dialect_of
 from exa_cli.script.directives import Directive, Line, combine, commands
@@ -141,6 +142,25 @@ def script(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, An
             prologue=commands(dialect, _lines(made, "prologue")),
         )
     )
+
+
+def scripted(
+    made: Draft, run: RunDir, attempt: str
+) -> tuple[dict[str, Any], dict[str, Any], Script]:
+    """Plan, request and script as they would be now. Nothing is created and nobody is asked."""
+    plan = made.plan(run.run_id, expected_data(made))
+    asked = request(made, run, attempt, plan)
+    return plan, asked, script(made, run, asked, plan)
+
+
+def last_script(name: str) -> tuple[RunDir, str, str]:
+    """A run's last attempt and the text of its script. Raises NotFound."""
+    run = find(name)
+    for attempt in reversed(attempts(run)):
+        path = run.attempt(attempt) / "script.sh"
+        if path.is_file():
+            return run, attempt, path.read_text(encoding="utf-8")
+    raise NotFound(f"{run.run_id} has no script yet", where=str(run.path))
 
 
 def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> Ask:
