@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -23,9 +23,7 @@ from exa_train.outside import Ear
 from exa_train.parallel import Engine, spread
 from exa_train.plan import Life, Plan, Rank
 from exa_train.pulse import Pulse
-
-if TYPE_CHECKING:
-    from exa_train.program import Rise
+from exa_train.rise import Rise
 
 
 def trainer(rise: Rise, plan: Plan, life: Life) -> Trainer:
