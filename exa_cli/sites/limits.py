@@ -1,6 +1,7 @@
 """Which queues of a site take a job of so many nodes and so long. Pure.
 
-A limit that is unknown refuses nothing: the batch system will say.
+A limit that is unknown refuses nothing: the batch system will say. So does a profile that names
+no queue at all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def fitting(profile: SiteProfile, nodes: int, walltime_s: int) -> list[Queue]:
 def queue_for(
     profile: SiteProfile, nodes: int, walltime_s: int, asked: str | None = None
 ) -> Queue | None:
-    """The queue of a job: the one asked for, or the first that fits; None on a site without.
+    """The queue of a job: the one asked for, or the first that fits; None = the site's default.
 
     Raises:
         NotFound: the site has no queue of that name.
@@ -38,8 +39,9 @@ def queue_for(
     """
     names = [queue.name for queue in profile.queue]
     if asked is not None and asked not in names:
-        hint = nearest(asked, names) if names else "this site has no queues"
-        raise NotFound(f"{profile.site.name} has no queue {asked!r}", hint=hint)
+        if not names:
+            return Queue(name=asked)
+        raise NotFound(f"{profile.site.name} has no queue {asked!r}", hint=nearest(asked, names))
     if not names:
         return None
     fits = [q for q in fitting(profile, nodes, walltime_s) if asked in (None, q.name)]

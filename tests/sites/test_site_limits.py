@@ -66,8 +66,7 @@ def test_what_a_site_does_not_say_refuses_nothing(site: SiteProfile) -> None:
     assert fitting(without, 10_000, 1000 * HOUR) == list(without.queue)
 
 
-def test_a_site_without_queues_takes_any_job_but_no_queue(site: SiteProfile) -> None:
+def test_a_profile_without_queues_leaves_them_to_the_batch_system(site: SiteProfile) -> None:
     bare = replace(site, queue=())
     assert queue_for(bare, 5, HOUR) is None
-    with pytest.raises(NotFound, match="no queue 'prod'"):
-        queue_for(bare, 5, HOUR, "prod")
+    assert queue_for(bare, 5, HOUR, "prod") == Queue(name="prod")
