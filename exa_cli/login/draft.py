@@ -19,7 +19,7 @@ from exa_cli.runs.rundir import RunDir
 from exa_cli.script.ask import Ask, Value, directives_of
 from exa_cli.script.job import JobScript, Variable, job_script
 from exa_cli.script.render import Script
-from exa_cli.sites.limits import queue_for
+from exa_cli.sites.choice import queue_for
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import runfile, times, toml
@@ -144,7 +144,7 @@ def ask(made: Draft, request: dict[str, Any]) -> Ask:
         nodes=value("nodes", f"{site}, node.count"),
         walltime=value("walltime", "default of resources.walltime"),
         kill_delay=Value(f"{delay:g}", f"{site}, scheduler.kill_delay_s") if known else None,
-        queue=value("queue", f"{site}, the first queue that fits") if request["queue"] else None,
+        queue=value("queue", f"{site}, the best queue that fits") if request["queue"] else None,
         account=value("account", "resources.account") if request["account"] else None,
     )
 

@@ -16,7 +16,7 @@ from exa_cli.sites.launcher import wrong_with as wrong_grammar
 from exa_cli.sites.paths import wrong_with as wrong_template
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN, Unknown, build, key, table
-from exa_cli.spec.toml import TomlDoc
+from exa_cli.spec.toml import Path_, TomlDoc
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 NAME_FORM = "letters, digits, _ . -"
@@ -71,11 +71,31 @@ class Limit(Sourced):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Route(Limit):
+    """An execution queue behind a routing queue, and what it takes."""
+
+    name: str = key(help="What the batch system calls it; a job cannot ask for it.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queue(Sourced):
     """A queue, partition or QOS, with its limits by size."""
 
     name: str = key(help="What the batch system calls it.")
     limit: tuple[Limit, ...] = key((), help="Rows of nodes and walltime.")
+    routes: tuple[Route, ...] = key(
+        (), help="Execution queues that a routing queue sends its jobs to, each with its limits."
+    )
+    within: str | None = key(
+        None, help="A queue whose limits hold as well: for a QOS, that of its partition."
+    )
+    debug: bool = key(False, help="Whether it is there for tests, not for production.")
+    preemptable: bool = key(False, help="Whether its jobs may be ended in favour of others.")
+    by_request: bool = key(False, help="Whether the site has to grant its use first.")
+    whole_node: bool | Unknown = key(UNKNOWN, help="Whether jobs have their nodes to themselves.")
+    max_jobs_per_user: int | Unknown = key(
+        UNKNOWN, help="Jobs of a user in it at a time, waiting ones included.", minimum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +153,20 @@ class LocalStorage(Sourced):
         check=wrong_template,
     )
     wiped: bool | Unknown = key(UNKNOWN, help="Whether the site empties it between jobs.")
+    bytes: int | Unknown = key(UNKNOWN, help="Its size on one node.", unit="bytes", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands(Sourced):
+    """What the site asks of every job."""
+
+    account: bool | Unknown = key(UNKNOWN, help="Whether a job must name an account.")
+    filesystems: tuple[str, ...] = key(
+        (), help="Filesystems of which a job must name those it uses; empty = it need not."
+    )
+    min_walltime: str | Unknown = key(
+        UNKNOWN, help="Shortest walltime that is taken.", pattern=times.PATTERN, form=times.FORM
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +187,7 @@ class SiteProfile:
     site: Identity = key(help="Which site this is.")
     scheduler: SchedulerTable = key(help="The batch system and its timers.")
     queue: tuple[Queue, ...] = key((), help="Queues, each with its limits by size.")
+    demands: Demands = table(Demands, help="What the site asks of every job.")
     preemption: Preemption = table(Preemption, help="What is done to running jobs.")
     node: Node = table(Node, help="One node.")
     launcher: Launcher = key(help="What starts the ranks.")
@@ -170,15 +205,26 @@ def read(doc: TomlDoc) -> SiteProfile:
 
 def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
     """What no key by itself can show."""
-    names: dict[str, int] = {}
+    first: dict[str, Queue] = {}
     for number, queue in enumerate(profile.queue):
         path = ("queue", str(number))
-        if queue.name in names:
+        if queue.name in first:
             yield Invalid(f"there are two queues {queue.name!r}", where=doc.where((*path, "name")))
-        names.setdefault(queue.name, number)
-        for row, limit in enumerate(queue.limit):
-            if limit.max_nodes != UNKNOWN and limit.max_nodes < limit.min_nodes:
-                where = doc.where((*path, "limit", str(row), "max_nodes"))
-                yield Invalid(
-                    f"{limit.max_nodes} nodes at most, {limit.min_nodes} at least", where=where
-                )
+        first.setdefault(queue.name, queue)
+        yield from _bad_rows((*path, "limit"), queue.limit, doc)
+        yield from _bad_rows((*path, "routes"), queue.routes, doc)
+    for number, queue in enumerate(profile.queue):
+        around = first.get(queue.within or queue.name)
+        if around is None or (queue.within and around.within):
+            what = f"{queue.name} lies within {queue.within!r}"
+            why = "there is no such queue" if around is None else "which lies within another"
+            yield Invalid(f"{what}: {why}", where=doc.where(("queue", str(number), "within")))
+
+
+def _bad_rows(path: Path_, rows: tuple[Limit, ...], doc: TomlDoc) -> Iterator[ExaError]:
+    for number, row in enumerate(rows):
+        if row.max_nodes != UNKNOWN and row.max_nodes < row.min_nodes:
+            yield Invalid(
+                f"{row.max_nodes} nodes at most, {row.min_nodes} at least",
+                where=doc.where((*path, str(number), "max_nodes")),
+            )

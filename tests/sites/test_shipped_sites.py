@@ -64,7 +64,13 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
     assert tables == {
         "site": sorted(["name", "title", *common]),
         "scheduler": sorted(["kind", "kill_delay_s", "poll_s", *common]),
-        "queue": sorted(["name", "limit", *common]),
+        "queue": sorted(
+            [
+                *("name", "limit", "routes", "within", "debug", "preemptable", "by_request"),
+                *("whole_node", "max_jobs_per_user", *common),
+            ]
+        ),
+        "demands": sorted(["account", "filesystems", "min_walltime", *common]),
         "preemption": sorted(
             ["happens", "notice_s", "requeue", "restart_variable", "chaining", *common]
         ),
@@ -72,6 +78,6 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "launcher": sorted(
             ["kind", "command", "rank_variable", "size_variable", "local_rank_variable", *common]
         ),
-        "local_storage": sorted(["path", "wiped", *common]),
+        "local_storage": sorted(["path", "wiped", "bytes", *common]),
         "torch": sorted(["device", "backend", *common]),
     }
