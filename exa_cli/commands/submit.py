@@ -10,6 +10,7 @@ from exa_cli.base.talk import say
 from exa_cli.commands._common import emit, json_option, wait_for
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Draft, Options
+from exa_cli.login.preflight import preview
 from exa_cli.runs.rundir import RunDir, runs_root
 
 
@@ -74,8 +75,9 @@ def command(
 def _show(made: Draft, explain: bool, as_json: bool) -> None:
     """What would be submitted; nothing is created and nobody is asked."""
     run = RunDir(runs_root() / "dryrun")
-    facts = drafts.expected_data(made)
-    plan = made.plan("dryrun", facts)
+    seen = preview(made, run, look=False)
+    seen.refuse_faults()
+    plan = made.plan("dryrun", drafts.expected_data(made))
     request = drafts.request(made, run, "001", plan)
     script = drafts.script(made, run, request, plan)
     if as_json:
@@ -88,11 +90,6 @@ def _show(made: Draft, explain: bool, as_json: bool) -> None:
             click.echo(f"{line:<{width}}  # {origin}" if line else "")
     else:
         click.echo(script.text, nl=False)
-    _say_unchecked(facts.data_id is not None)
-
-
-def _say_unchecked(prepared: bool) -> None:
-    unchecked = ["that the scheduler accepts it", "free space", "the nodes' health"]
-    if not prepared:
-        unchecked.insert(0, "the data, which is not prepared yet")
-    say("dry run: nothing was created or submitted. Not checked: " + ", ".join(unchecked))
+    seen.warn()
+    unchecked = ", ".join(seen.unchecked)
+    say(f"dry run: nothing was created or submitted. Not checked: {unchecked}")
