@@ -27,6 +27,7 @@ VERBS = {
     "cancel": "End a run's job; it is not resubmitted.",
     "report": "Tell a run's story: attempts, lives, tokens, loss curve.",
     "data": "Prepare text for training; look at prepared data.",
+    "site": "List, show and check site profiles.",
     "model": "List models; print exact parameters, FLOPs and bytes.",
     "ckpt": "List, verify and export checkpoints.",
 }

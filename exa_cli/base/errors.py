@@ -13,6 +13,7 @@ class ExaError(Exception):
         what: one sentence, what is wrong.
         where: file:line, key, option or path; None when there is no place.
         hint: what the reader can do next; None when nothing helps.
+        parts: the single faults, where this is several in one; else empty.
         code: the process exit code (the table in ``docs/cli.md``).
     """
 
@@ -23,6 +24,7 @@ class ExaError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+        self.parts: tuple[ExaError, ...] = ()
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -83,7 +85,10 @@ class Findings(ExaError):
 
 def several(cls: type[ExaError], faults: list[ExaError]) -> ExaError:
     """One error out of many, so that a user mends a file in one go."""
-    if len(faults) == 1:
-        return faults[0]
-    body = "\n".join(f"- {fault}".replace("\n", "\n  ") for fault in faults)
-    return cls(f"{len(faults)} faults:\n{body}")
+    single = [part for fault in faults for part in (fault.parts or (fault,))]
+    if len(single) == 1:
+        return single[0]
+    body = "\n".join(f"- {fault}".replace("\n", "\n  ") for fault in single)
+    error = cls(f"{len(single)} faults:\n{body}")
+    error.parts = tuple(single)
+    return error

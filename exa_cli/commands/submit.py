@@ -25,6 +25,7 @@ from exa_cli.runs.rundir import RunDir, runs_root
 @click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key.")
 @click.option("--dry-run", is_flag=True, help="Print the script; submit nothing.")
 @click.option("--explain", is_flag=True, help="Print each script line with its origin.")
+@click.option("--diff", metavar="RUN", help="Print what changed in the script since RUN's last.")
 @click.option("--follow", is_flag=True, help="Show progress until the job ends.")
 @click.option("--wait", is_flag=True, help="Return when the job has ended: 0 done, 8 failed.")
 @json_option
@@ -39,6 +40,7 @@ def command(
     settings: tuple[str, ...],
     dry_run: bool,
     explain: bool,
+    diff: str | None,
     follow: bool,
     wait: bool,
     as_json: bool,
@@ -50,9 +52,13 @@ def command(
       exa submit run.toml --follow
       exa submit run.toml --name trial --set train.steps=400 --wait
       exa submit run.toml --dry-run
+      exa submit run.toml --diff trial
     """
     options = Options(site, name, nodes, walltime, queue, account, settings)
     made = drafts.draft(spec, options)
+    if diff is not None:
+        _show_diff(made, diff)
+        return
     if dry_run or explain:
         _show(made, explain, as_json)
         return
@@ -72,14 +78,24 @@ def command(
         wait_for(done.run)
 
 
+def _show_diff(made: Draft, name: str) -> None:
+    """What the script of a run's last attempt would say now, against what it said. Nothing is
+    created or submitted; no difference prints nothing."""
+    from difflib import unified_diff
+
+    run, attempt, old = drafts.last_script(name)
+    new = drafts.scripted(made, run, attempt)[2]
+    names = f"{run.run_id}, attempt {attempt}", f"{made.doc.name} now"
+    lines = unified_diff(old.splitlines(keepends=True), new.text.splitlines(keepends=True), *names)
+    click.echo("".join(lines), nl=False)
+
+
 def _show(made: Draft, explain: bool, as_json: bool) -> None:
     """What would be submitted; nothing is created and nobody is asked."""
     run = RunDir(runs_root() / "dryrun")
     seen = preview(made, run, look=False)
     seen.refuse_faults()
-    plan = made.plan("dryrun", drafts.expected_data(made))
-    request = drafts.request(made, run, "001", plan)
-    script = drafts.script(made, run, request, plan)
+    plan, request, script = drafts.scripted(made, run, "001")
     if as_json:
         origins = [{"line": line, "origin": origin} for line, origin in script.explained()]
         answer = {"schema": 1, "script": script.text, "request": request, "origins": origins}

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from exa_cli.base.errors import Invalid
+from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.login import data
 from exa_cli.plan.freeze import DataFacts, Machine, freeze
-from exa_cli.runs.rundir import RunDir
-from exa_cli.script.ask import Ask, Value, directives_of
-from exa_cli.script.job import JobScript, Variable, job_script
+from exa_cli.runs.find import find
+from exa_cli.runs.rundir import RunDir, attempts
+from exa_cli.script.ask import Ask, Value
+from exa_cli.script.dialects import dialect_of
+from exa_cli.script.directives import Directive, Line, combine, commands
+from exa_cli.script.job import JobScript, Variable, job_script, module_lines
 from exa_cli.script.render import Script
 from exa_cli.sites.choice import queue_for
+from exa_cli.sites.detect import cores
 from exa_cli.sites.load import LoadedSite, load_site
-from exa_cli.sites.schema import SiteProfile
+from exa_cli.sites.schema import Queue, SiteProfile
 from exa_cli.spec import runfile, times, toml
 from exa_cli.spec.declare import AUTO, UNKNOWN
 from exa_cli.spec.runfile import RunFile
@@ -85,8 +91,6 @@ def draft(path: Path, options: Options) -> Draft:
 
 def machine(profile: SiteProfile) -> Machine:
     """What the plan has to know of a site."""
-    from exa_cli.sites.detect import cores
-
     node = profile.node
     return Machine(node.count, node.ranks_per_node, cores(node))
 
@@ -95,8 +99,8 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
     """request.json: what one attempt asks the scheduler for."""
     walltime = made.run.resources.walltime
     nodes, walltime_s = plan["parallel"]["nodes"], times.seconds(walltime)
-    asked = made.run.resources.queue
-    queue = queue_for(made.profile, nodes, walltime_s, None if asked == AUTO else asked)
+    ranks_per_node, found = plan["parallel"]["ranks_per_node"], cores(made.profile.node)
+    queue = _queue(made, nodes, walltime_s)
     return {
         "schema": 1,
         "run": run.run_id,
@@ -105,6 +109,8 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "site": made.profile.site.name,
         "scheduler": made.profile.scheduler.kind,
         "nodes": nodes,
+        "ranks_per_node": ranks_per_node,
+        "cpus_per_rank": max(1, found // ranks_per_node) if found else None,
         "walltime": walltime,
         "walltime_s": walltime_s,
         "queue": queue.name if queue else None,
@@ -114,39 +120,108 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
     }
 
 
+def _queue(made: Draft, nodes: int, walltime_s: int) -> Queue | None:
+    asked = made.run.resources.queue
+    return queue_for(made.profile, nodes, walltime_s, None if asked == AUTO else asked)
+
+
 def script(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> Script:
     """The job script of an attempt: a pure function of the frozen request and plan."""
     kind = request["scheduler"]
+    dialect, asked = dialect_of(kind), ask(made, run, request, plan)
     return job_script(
         JobScript(
             scheduler=kind,
-            directives=directives_of(kind, ask(made, request)),
+            directives=combine(dialect, asked, _site_directives(made), _lines(made, "header")),
             run_dir=run.path,
             attempt=request["attempt"],
             tag=request["tag"],
             python=Path(request["python"]),
-            environment=tuple(_variables(made.doc, plan["env"])),
+            modules=module_lines(made.profile.modules, lambda key: _place(made, "modules", key)),
+            environment=_variables(made, plan["env"]),
+            prologue=commands(dialect, _lines(made, "prologue")),
         )
     )
 
 
-def ask(made: Draft, request: dict[str, Any]) -> Ask:
+def scripted(
+    made: Draft, run: RunDir, attempt: str
+) -> tuple[dict[str, Any], dict[str, Any], Script]:
+    """Plan, request and script as they would be now. Nothing is created and nobody is asked."""
+    plan = made.plan(run.run_id, expected_data(made))
+    asked = request(made, run, attempt, plan)
+    return plan, asked, script(made, run, asked, plan)
+
+
+def last_script(name: str) -> tuple[RunDir, str, str]:
+    """A run's last attempt and the text of its script. Raises NotFound."""
+    run = find(name)
+    for attempt in reversed(attempts(run)):
+        path = run.attempt(attempt) / "script.sh"
+        if path.is_file():
+            return run, attempt, path.read_text(encoding="utf-8")
+    raise NotFound(f"{run.run_id} has no script yet", where=str(run.path))
+
+
+def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> Ask:
     """The job in words, each value with its origin."""
+    profile = made.profile
 
     def value(key: str, otherwise: str) -> Value:
         return Value(str(request[key]), _origin(made, key, otherwise))
 
-    site = f"site {request['site']}"
-    delay = made.profile.scheduler.kill_delay_s
-    known = delay != UNKNOWN
+    def known(value: Any, *place: str) -> Value | None:
+        """What the profile says; None where it does not."""
+        if value in (UNKNOWN, "none", None, 0):
+            return None
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        return Value(text, _place(made, *place))
+
+    folder = run.attempt(request["attempt"])
+    partition, qos = _places_in_queue(made, request)
     return Ask(
         name=Value(request["tag"], "the attempt's tag"),
-        nodes=value("nodes", f"{site}, node.count"),
+        nodes=value("nodes", _place(made, "node", "count")),
         walltime=value("walltime", "default of resources.walltime"),
-        kill_delay=Value(f"{delay:g}", f"{site}, scheduler.kill_delay_s") if known else None,
-        queue=value("queue", f"{site}, the best queue that fits") if request["queue"] else None,
+        workdir=Value(request["workdir"], "the run's directory"),
+        output=Value(f"{folder}/slurm-%j.out", "the attempt's directory"),
+        ranks_per_node=Value(str(request["ranks_per_node"]), "plan, parallel.ranks_per_node"),
+        cpus_per_rank=known(request["cpus_per_rank"], "node", "cpus"),
+        gpus_per_node=known(profile.node.gpus, "node", "gpus"),
+        partition=partition,
+        qos=qos,
         account=value("account", "resources.account") if request["account"] else None,
+        notice_s=Value(str(plan["policy"]["stop_before_s"]), "plan, policy.stop_before"),
+        kill_delay=known(profile.scheduler.kill_delay_s, "scheduler", "kill_delay_s"),
+        requeue=_yes_or_no(made),
+        after=_after(made),
     )
+
+
+def _places_in_queue(made: Draft, request: dict[str, Any]) -> tuple[Value | None, Value | None]:
+    """The partition and the QOS of a job's queue."""
+    if request["queue"] is None:
+        return None, None
+    rows = {row.name: (number, row) for number, row in enumerate(made.profile.queue)}
+    number, queue = rows.get(request["queue"], (0, Queue(name=request["queue"])))
+    origin = _origin(made, "queue", _place(made, "queue", str(number), "name"))
+    partition = queue.partition or queue.name
+    return (
+        None if partition == "none" else Value(partition, origin),
+        Value(queue.qos, origin) if queue.qos else None,
+    )
+
+
+def _after(made: Draft) -> Value | None:
+    jobs = made.run.resources.after
+    return Value(":".join(jobs), made.doc.where(("resources", "after"))) if jobs else None
+
+
+def _yes_or_no(made: Draft) -> Value | None:
+    wanted = made.profile.preemption.requeue
+    if wanted == UNKNOWN:
+        return None
+    return Value("yes" if wanted else "no", _place(made, "preemption", "requeue"))
 
 
 def _origin(made: Draft, key: str, otherwise: str) -> str:
@@ -156,8 +231,51 @@ def _origin(made: Draft, key: str, otherwise: str) -> str:
     return made.doc.where(place) if given and place in made.doc.origins else otherwise
 
 
-def _variables(doc: TomlDoc, env: dict[str, str]) -> list[Variable]:
-    return [Variable(name, value, doc.where(("env", name))) for name, value in env.items()]
+def _place(made: Draft, *path: str) -> str:
+    """Where the site says something."""
+    return f"site {made.profile.site.name}: {made.site.doc.where(path)}"
+
+
+def _site_directives(made: Draft) -> list[Directive]:
+    said = made.profile.directives
+    return [Directive(k, v, _place(made, "directives", k)) for k, v in said.items()]
+
+
+def _lines(made: Draft, key: str) -> tuple[Line, ...]:
+    """Lines of the user's own."""
+    text: str = getattr(made.run.script, key)
+    where = made.doc.where(("script", key))
+    return tuple(
+        Line(line, f"{where}, line {number}")
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1)
+        if line.strip() or (text and key == "prologue")
+    )
+
+
+def _variables(made: Draft, env: dict[str, str]) -> tuple[Variable, ...]:
+    """What the script exports: the site's sets in their order, then the run's own; later wins."""
+    profile = made.profile
+    found: dict[str, Variable] = {}
+
+    def add(values: dict[str, str], where: Callable[[str], str]) -> None:
+        found.update((name, Variable(name, text, where(name))) for name, text in values.items())
+
+    if profile.rendezvous.interface != UNKNOWN:
+        names = dict.fromkeys(_INTERFACE[profile.torch.backend], profile.rendezvous.interface)
+        add(names, lambda _: _place(made, "rendezvous", "interface"))
+    for number, each in enumerate(profile.env):
+        add(each.variables, partial(_place, made, "env", str(number), "variables"))
+    add(env, lambda name: made.doc.where(("env", name)))
+    return tuple(found.values())
+
+
+_INTERFACE = {
+    "gloo": ("GLOO_SOCKET_IFNAME",),
+    "nccl": ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"),
+    "xccl": ("GLOO_SOCKET_IFNAME",),
+}
+"""Process group backend → variables that name the network interface. gloo is always there: it
+carries what lies on the CPU."""
 
 
 def expected_data(made: Draft) -> DataFacts:

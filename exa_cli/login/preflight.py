@@ -76,11 +76,9 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     job = _job(made, plan)
     with _noting("queue", faults):
         choice = choose(made.profile, job, _given(made.run.resources.queue))
-    if plan and choice:
-        with _noting("script", faults):
-            drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
-    checks = preflight(_facts(made, run, plan, data, look))
-    return Preview(made, plan, choice, job, (*faults, *checks))
+    rendered = _rendered(made, run, plan, faults) if plan and choice else None
+    facts = _facts(made, run, plan, data, look, rendered)
+    return Preview(made, plan, choice, job, (*faults, *preflight(facts)))
 
 
 @contextlib.contextmanager
@@ -89,7 +87,15 @@ def _noting(name: str, faults: list[Check]) -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        faults.append(failed(name, error))
+        faults += [failed(name, part) for part in error.parts or (error,)]
+
+
+def _rendered(made: Draft, run: RunDir, plan: dict[str, Any], faults: list[Check]) -> bool:
+    """Whether the script can be written."""
+    before = len(faults)
+    with _noting("script", faults):
+        drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
+    return len(faults) == before
 
 
 def _given(value: Any) -> Any:
@@ -109,7 +115,12 @@ def _job(made: Draft, plan: dict[str, Any] | None) -> Job:
 
 
 def _facts(
-    made: Draft, run: RunDir, plan: dict[str, Any] | None, data: DataFacts | None, look: bool
+    made: Draft,
+    run: RunDir,
+    plan: dict[str, Any] | None,
+    data: DataFacts | None,
+    look: bool,
+    rendered: bool | None,
 ) -> Facts:
     return Facts(
         profile=made.profile,
@@ -121,6 +132,7 @@ def _facts(
         data=_seen_data(data) if data else None,
         run_place=look_at(run.path.parent) if look else None,
         data_place=look_at(Path(data.dir)) if look and data else None,
+        rendered=rendered,
         expressible=frozenset(field.name for field in dataclasses.fields(Ask)),
     )
 

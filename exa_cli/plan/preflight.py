@@ -14,7 +14,7 @@ from typing import Literal
 from exa_cli.arith.report import short
 from exa_cli.base.errors import ExaError, Invalid
 from exa_cli.plan.sizes import Sizes
-from exa_cli.sites.schema import SiteProfile
+from exa_cli.sites.schema import FILL_IN, SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN, nearest
 from exa_cli.spec.runfile import Resources
@@ -78,6 +78,7 @@ class Facts:
         stop_before_s, sizes: None when the run could not be laid out.
         data: None when there is none at the path given.
         run_place, data_place: None when they were not looked at.
+        rendered: whether the script could be written; None when that was not tried.
         expressible: words of a request that exa can write for a batch system.
     """
 
@@ -90,6 +91,7 @@ class Facts:
     data: Data | None
     run_place: Place | None
     data_place: Place | None
+    rendered: bool | None
     expressible: frozenset[str]
 
     @property
@@ -111,6 +113,9 @@ files (slurm recording 02)."""
 PBS_SHOWN = 15
 """Characters of a job's name in PBS's own lists."""
 
+ACCOUNTS = {"slurm": "account", "pbs": "A"}
+"""Batch system → its directive that says who pays. Others have none."""
+
 JOB_IDS = {
     "pbs": (r"\d+(\[\d*\])?(\.[A-Za-z0-9.-]+)?", "NUMBER, NUMBER[] or NUMBER.SERVER"),
     "slurm": (r"\d+(_\d+)?(\+\d+)?", "NUMBER, NUMBER_TASK or NUMBER+COMPONENT"),
@@ -129,17 +134,20 @@ def failed(name: str, error: ExaError) -> Check:
 
 
 def account(facts: Facts) -> Iterator[Check]:
-    given, demanded = facts.resources.account, facts.profile.demands.account
+    """Writing the script finds a missing account too, unless it comes to that."""
+    key = ACCOUNTS.get(facts.profile.scheduler.kind)
+    said = facts.profile.directives.get(key, UNKNOWN) if key else False
+    given = facts.resources.account or (said not in (False, FILL_IN, UNKNOWN) and str(said))
     if given:
         yield Check("account", "ok", given)
-    elif demanded is True:
+    elif said == FILL_IN and facts.rendered is None:
         says, hint = f"{facts.site} asks for an account", "--account NAME, or resources.account"
         yield Check("account", "fault", says, facts.where("account"), hint)
-    elif demanded == UNKNOWN:
+    elif said == FILL_IN and facts.rendered:
+        yield Check("account", "ok", "in the run's own header lines")
+    elif said == UNKNOWN:
         says = f"none given; whether {facts.site} asks for one is unknown"
         yield Check("account", "not checked", says)
-    else:
-        yield Check("account", "ok", "none is asked for")
 
 
 def filesystems(facts: Facts) -> Iterator[Check]:

@@ -1,12 +1,8 @@
-"""From what a run asks for to the directives of each batch system, every value with its origin."""
+"""What a run asks of a batch system, in words that are the same for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from exa_cli.base.errors import Invalid
-from exa_cli.script.directives import Directive, Directives, directives
 
 
 @dataclass(frozen=True)
@@ -19,41 +15,34 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One job, in words that are the same for every batch system.
+    """One job. What is None is not asked for: neither the user nor the site says it.
 
-    ``walltime`` is HH:MM:SS. ``kill_delay`` is in seconds, None where the site does not say.
-    ``queue`` and ``account`` are None where neither the user nor the site names one.
+    Attributes:
+        name: the attempt's tag; what a lost submission is found again by.
+        nodes: how many, each whole.
+        walltime: HH:MM:SS.
+        workdir: absolute directory the script starts in.
+        output: absolute file of what the script prints before it takes its life.
+        ranks_per_node, cpus_per_rank, gpus_per_node: what a node has to have room for.
+        partition, qos, account: where the job stands, and who pays.
+        notice_s: seconds before the walltime's end at which the job wants a signal.
+        kill_delay: seconds from SIGTERM to SIGKILL, where that is the job's to choose.
+        requeue: whether the batch system may start an interrupted job again, yes or no.
+        after: ids, joined by colons, of jobs whose end, good or bad, this one waits for.
     """
 
     name: Value
     nodes: Value
     walltime: Value
-    kill_delay: Value | None = None
-    queue: Value | None = None
+    workdir: Value
+    output: Value
+    ranks_per_node: Value
+    cpus_per_rank: Value | None = None
+    gpus_per_node: Value | None = None
+    partition: Value | None = None
+    qos: Value | None = None
     account: Value | None = None
-
-
-def _local(ask: Ask) -> list[Directive]:
-    if ask.account:
-        raise Invalid(
-            "the site's batch system has no accounts",
-            where=ask.account.origin,
-            hint="leave the account out on this site",
-        )
-    wanted = {
-        "name": ask.name,
-        "nodes": ask.nodes,
-        "walltime": ask.walltime,
-        "kill_delay": ask.kill_delay,
-    }
-    return [Directive(key, value.text, value.origin) for key, value in wanted.items() if value]
-
-
-_ASKED: dict[str, Callable[[Ask], list[Directive]]] = {"local": _local}
-
-
-def directives_of(scheduler: str, ask: Ask) -> Directives:
-    """The directives of a job. Raises Invalid for what the batch system cannot express."""
-    if scheduler not in _ASKED:
-        raise Invalid(f"no directives are known for the batch system {scheduler!r}")
-    return directives(_ASKED[scheduler](ask))
+    notice_s: Value | None = None
+    kill_delay: Value | None = None
+    requeue: Value | None = None
+    after: Value | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from exa_cli.base.errors import Unreachable as _Unreachable
 from exa_cli.script import quote
 from exa_cli.script.directives import Directives, Line
 from exa_cli.script.render import Block, Script, Template, Word, render
+from exa_cli.sites.schema import Modules
 
 LIFE_TAKEN = 79
 """Exit status of a script whose life was taken by another copy of the same job started at
@@ -19,6 +20,9 @@ the same time: there is nothing to do and nothing went wrong."""
 
 UNREACHABLE = _Unreachable.code
 """Exit status of a script that cannot write its run directory."""
+
+LOOK = 70
+"""Exit status of a script whose modules cannot be loaded: a person has to look."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class JobScript:
         attempt: ``"001"``.
         tag: the attempt's tag, ``exa-RUNID-001``.
         python: absolute path of the interpreter that has exa.
+        modules: what is loaded first, from `module_lines`.
         environment: what is exported beside the run's own two, in order.
+        prologue: the user's own lines, before the supervisor takes over.
     """
 
     scheduler: str
@@ -50,7 +56,9 @@ class JobScript:
     attempt: str
     tag: str
     python: Path
+    modules: tuple[Line, ...] = ()
     environment: tuple[Variable, ...] = ()
+    prologue: tuple[Line, ...] = ()
 
 
 def template_of(scheduler: str) -> Template:
@@ -75,8 +83,10 @@ def job_script(job: JobScript) -> Script:
         "unreachable": Word(quote.word(str(UNREACHABLE)), "exa's exit codes"),
     }
     blocks = {
-        "directives": Block(job.directives.lines(job.scheduler)),
+        "directives": Block(job.directives.lines()),
+        "modules": Block(job.modules),
         "environment": Block(exports(job.environment)),
+        "prologue": Block(job.prologue),
     }
     return render(template_of(job.scheduler), {**words, **blocks})
 
@@ -98,3 +108,17 @@ def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:
     if faults:
         raise several(Invalid, faults)
     return tuple(lines)
+
+
+def module_lines(modules: Modules, origin: Callable[[str], str]) -> tuple[Line, ...]:
+    """What a site's modules take. A module that cannot be loaded ends the script, with its own
+    words in the log: a run that went on without it would fail later and stranger.
+
+    ``origin`` gives the place of a key of the table.
+    """
+    wanted: list[tuple[str, tuple[str, ...]]] = []
+    if modules.purge:
+        wanted.append(("purge", ("module", "purge")))
+    wanted += [("use", ("module", "use", folder)) for folder in modules.use]
+    wanted += [("load", ("module", "load", name)) for name in modules.load]
+    return tuple(Line(f"{quote.command(argv)} || exit {LOOK}", origin(key)) for key, argv in wanted)

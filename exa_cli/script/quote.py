@@ -87,3 +87,21 @@ def directive_value(text: str, what: str) -> str:
     if not text or text != text.strip():
         raise Invalid(f"{what} is empty or has blanks around it: {text!r}")
     return text
+
+
+_BARE = re.compile(r"[A-Za-z0-9_./:@%+,=~-]+")
+_LONGEST_VALUE = 4096
+
+
+def sbatch_value(text: str, what: str) -> str:
+    """A value as sbatch reads it from an ``#SBATCH`` line: it splits at blanks, ends at ``#``,
+    and takes quotes and backslashes away, the latter inside quotes of either kind too.
+
+    Raises Invalid for what does not fit on a line, or is longer than sbatch has room for.
+    """
+    directive_value(text, what)
+    if len(text.encode()) > _LONGEST_VALUE:
+        raise Invalid(f"{what} is longer than {_LONGEST_VALUE} bytes")
+    if _BARE.fullmatch(text):
+        return text
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'

@@ -53,7 +53,7 @@ class Choice:
     """The queue of a job.
 
     Attributes:
-        queue: None on a site without queues.
+        queue: None where the profile lists none: the batch system's default.
         route: the execution queue behind it, when it is a routing queue.
         reason: why this one, in a sentence.
         remarks: what to know before using it.
@@ -91,9 +91,9 @@ def choose(profile: SiteProfile, job: Job, asked: str | None = None) -> Choice:
         NotFound: the site has no queue of that name.
         Invalid: no queue, or not that one, takes the job; the nearest that are taken are named.
     """
-    named = _named(profile, asked) if asked is not None else None
     if not profile.queue:
-        return Choice(None, None, f"{profile.site.name} has no queues")
+        return _unlisted(profile, job, asked)
+    named = _named(profile, asked) if asked is not None else None
     fits = _fitting(profile, [named] if named else _open(profile), job)
     if not fits:
         raise _refusal(profile, job, named)
@@ -147,8 +147,19 @@ def _named(profile: SiteProfile, asked: str) -> Queue:
                 f"{asked} is an execution queue: jobs reach it through {queue.name} only",
                 hint=f"ask for the queue {queue.name}",
             )
-    hint = nearest(asked, queues) if queues else "this site has no queues"
+    hint = nearest(asked, queues)
     raise NotFound(f"{profile.site.name} has no queue {asked!r}", hint=hint)
+
+
+def _unlisted(profile: SiteProfile, job: Job, asked: str | None) -> Choice:
+    """A profile that lists no queue leaves it to the user and the batch system."""
+    queue = Queue(name=asked or "")
+    if not admits(profile, queue, job.nodes, job.walltime_s):
+        raise Invalid(f"{profile.site.name} has {profile.node.total:,} nodes, not {job.nodes:,}")
+    unlisted = "the profile lists no queues, so their limits are unknown"
+    if asked is None:
+        return Choice(None, None, f"the batch system's default: {unlisted}")
+    return Choice(queue, None, "it was asked for", (unlisted,))
 
 
 def _open(profile: SiteProfile) -> list[Queue]:

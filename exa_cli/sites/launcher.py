@@ -8,10 +8,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from exa_cli.base.errors import Invalid
 
-PLACES = ("ranks", "nodes", "ranks_per_node", "hostfile")
+PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What exa knows of a launcher: its command line and what it tells each process."""
+
+    command: tuple[str, ...]
+    rank: str
+    size: str
+    local_rank: str
+
+
+KINDS = {
+    # srun gives a step one CPU a task unless told, whatever sbatch was told; and it waits for
+    # the other tasks when one fails, unless told (srun(1); 22.05).
+    "srun": Kind(
+        (
+            "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}",
+            "--cpus-per-task={cpus_per_rank}", "--kill-on-bad-exit=1",
+        ),
+        rank="SLURM_PROCID",
+        size="SLURM_NTASKS",
+        local_rank="SLURM_LOCALID",
+    ),
+    # Hydra, MPICH's mpiexec; under a batch system it takes the hosts from that.
+    "mpich": Kind(
+        ("mpiexec", "-n", "{ranks}", "-ppn", "{ranks_per_node}"),
+        rank="PMI_RANK",
+        size="PMI_SIZE",
+        local_rank="MPI_LOCALRANKID",
+    ),
+}  # fmt: skip
+"""Launchers whose profile need not say more than their name."""
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
@@ -35,6 +69,7 @@ def fill(grammar: Sequence[str], values: Mapping[str, str]) -> list[str]:
             raise Invalid(
                 f"the launcher asks for {match[1]}, which is not known here",
                 where="launcher.command in the site's profile",
+                hint="give node.cpus" if match[1] == "cpus_per_rank" else None,
             )
         return values[match[1]]
 

@@ -62,11 +62,21 @@ def load_site(asked: str | None, env: Mapping[str, str] | None = None) -> Loaded
         NotFound: there is none of that name; the nearest are named.
         Invalid: it is wrong: every fault with file, line and key.
     """
+    doc, chain = find_site(asked, env)
+    return LoadedSite(read(doc), doc, chain)
+
+
+def find_site(
+    asked: str | None, env: Mapping[str, str] | None = None
+) -> tuple[TomlDoc, tuple[Path, ...]]:
+    """As `load_site`, but unchecked: the merged document and the files it is made of.
+
+    Raises NotFound, or Invalid for a file that cannot be read or inherits itself.
+    """
     env = os.environ if env is None else env
     wanted, origin = _wanted(asked, env)
     path = Path(wanted) if _is_path(wanted) else _by_name(wanted, origin, env)
-    doc, chain = _resolve(path, env, ())
-    return LoadedSite(read(doc), doc, chain)
+    return _resolve(path, env, ())
 
 
 def read_frozen(path: Path) -> SiteProfile:
@@ -147,7 +157,7 @@ def _resolve(
     # A profile that inherits its own name adds to the one it hides.
     behind = _by_name(parent, where, env, after=path if parent == path.stem else None)
     base, chain = _resolve(behind, env, (*below, path))
-    return merged(base, _own(doc)), (path, *chain)
+    return merged(_untitled(base), _own(doc)), (path, *chain)
 
 
 def _named(doc: TomlDoc, path: Path) -> TomlDoc:
@@ -156,6 +166,14 @@ def _named(doc: TomlDoc, path: Path) -> TomlDoc:
     if not isinstance(site, dict) or "name" in site:
         return doc
     return toml.put(doc, ("site", "name"), path.stem, f"the name of {path}")
+
+
+def _untitled(doc: TomlDoc) -> TomlDoc:
+    """What a child takes over: all but the line that describes its parent."""
+    if not isinstance(site := doc.values.get("site"), dict):
+        return doc
+    site = {k: v for k, v in site.items() if k != "title"}
+    return TomlDoc({**doc.values, "site": site}, doc.origins, doc.name)
 
 
 def _own(doc: TomlDoc) -> TomlDoc:

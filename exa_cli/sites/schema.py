@@ -2,24 +2,29 @@
 
 Numbers of a site age: each table can say since when and from where (``as_of``, ``source``).
 ``"unknown"`` is a legal value wherever a site does not say, and code must treat it as
-unknown, never as zero.
+unknown, never as zero. ``"fill in"`` is the word of a starter for what only the site's user can
+know: a profile that still holds it is refused, and each such key is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from exa_cli.base.errors import ExaError, Invalid, several
+from exa_cli.sites import launcher as launchers
 from exa_cli.sites.launcher import wrong_with as wrong_grammar
 from exa_cli.sites.paths import wrong_with as wrong_template
 from exa_cli.spec import times
-from exa_cli.spec.declare import UNKNOWN, Unknown, build, key, table
+from exa_cli.spec.declare import UNKNOWN, Unknown, build, key, nearest, table
+from exa_cli.spec.runfile import legal_environment
 from exa_cli.spec.toml import Path_, TomlDoc
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 NAME_FORM = "letters, digits, _ . -"
+
+FILL_IN = "fill in"
 
 No = Literal["none"]
 Detect = Literal["detect"]
@@ -79,9 +84,13 @@ class Route(Limit):
 
 @dataclass(frozen=True, kw_only=True)
 class Queue(Sourced):
-    """A queue, partition or QOS, with its limits by size."""
+    """A queue, with its limits by size. On Slurm it is a partition, a QOS, or one of each."""
 
-    name: str = key(help="What the batch system calls it.")
+    name: str = key(help="What users call it.")
+    partition: str | No | None = key(
+        None, help="Slurm's partition; absent = the queue's name; none = the default partition."
+    )
+    qos: str | None = key(None, help="Slurm's QOS; absent = the user's default.")
     limit: tuple[Limit, ...] = key((), help="Rows of nodes and walltime.")
     routes: tuple[Route, ...] = key(
         (), help="Execution queues that a routing queue sends its jobs to, each with its limits."
@@ -107,7 +116,7 @@ class Preemption(Sourced):
         UNKNOWN, help="Warning before that; none = ended at once.", unit="seconds", minimum=0
     )
     requeue: bool | Unknown = key(
-        UNKNOWN, help="Whether the batch system starts an interrupted job again by itself."
+        UNKNOWN, help="Whether the batch system is to start an interrupted job again by itself."
     )
     restart_variable: str | No | Unknown = key(
         UNKNOWN, help="Variable that counts the starts of a job; none = there is none."
@@ -127,6 +136,7 @@ class Node(Sourced):
     cpus: int | Detect | Unknown = key(
         UNKNOWN, help="Cores of a node for a job; detect = look at this machine.", minimum=1
     )
+    gpus: int | Unknown = key(UNKNOWN, help="GPUs of a node that a job asks for.", minimum=0)
     virtual: bool = key(False, help="Whether all nodes are this machine and share its cores.")
 
 
@@ -134,13 +144,46 @@ class Node(Sourced):
 class Launcher(Sourced):
     """What starts the ranks."""
 
-    kind: str = key(help="The launcher's name.")
+    kind: str = key(help="The launcher's name: " + ", ".join(launchers.KINDS) + ", or your own.")
     command: tuple[str, ...] = key(
-        help="Its command line, word by word, with {ranks} and the like.", check=wrong_grammar
+        (),
+        help="Its command line, word by word, with {ranks} and the like; absent = the kind's.",
+        check=wrong_grammar,
+    )
+    options: tuple[str, ...] = key(
+        (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
     )
     rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")
     size_variable: str | Unknown = key(UNKNOWN, help="Variable with the number of ranks.")
     local_rank_variable: str | Unknown = key(UNKNOWN, help="Variable with the rank on its node.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modules(Sourced):
+    """Environment modules a job loads before anything else."""
+
+    purge: bool = key(False, help="Whether to unload all others first.")
+    use: tuple[str, ...] = key((), help="Directories of modules to add.")
+    load: tuple[str, ...] = key((), help="Modules to load, in order.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Env(Sourced):
+    """A set of variables that belong together."""
+
+    name: str = key(help="What it is for.")
+    variables: dict[str, str] = key(
+        {}, help="Exported in every job; the run file's [env] wins.", check=legal_environment
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendezvous(Sourced):
+    """How ranks reach each other."""
+
+    interface: str | Unknown = key(
+        UNKNOWN, help="Network interface of the compute network, for gloo and NCCL."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +201,8 @@ class LocalStorage(Sourced):
 
 @dataclass(frozen=True, kw_only=True)
 class Demands(Sourced):
-    """What the site asks of every job."""
+    """What the site asks of every job beside the directives that are to be filled in."""
 
-    account: bool | Unknown = key(UNKNOWN, help="Whether a job must name an account.")
     filesystems: tuple[str, ...] = key(
         (), help="Filesystems of which a job must name those it uses; empty = it need not."
     )
@@ -187,20 +229,83 @@ class SiteProfile:
     site: Identity = key(help="Which site this is.")
     scheduler: SchedulerTable = key(help="The batch system and its timers.")
     queue: tuple[Queue, ...] = key((), help="Queues, each with its limits by size.")
+    directives: dict[str, str | bool] = key(
+        {},
+        help="Directives of every job: a value; true = a flag; false = not what exa would say; "
+        '"fill in" = each user must give it.',
+    )
     demands: Demands = table(Demands, help="What the site asks of every job.")
     preemption: Preemption = table(Preemption, help="What is done to running jobs.")
     node: Node = table(Node, help="One node.")
     launcher: Launcher = key(help="What starts the ranks.")
+    modules: Modules = table(Modules, help="Modules a job loads.")
+    env: tuple[Env, ...] = key((), help="Sets of variables, in order; later ones win.")
+    rendezvous: Rendezvous = table(Rendezvous, help="How ranks reach each other.")
     local_storage: LocalStorage = table(LocalStorage, help="Storage of a node.")
     torch: Torch = table(Torch, help="What torch calls the device and the backend.")
 
 
 def read(doc: TomlDoc) -> SiteProfile:
     """A profile from its merged document. Raises Invalid with every fault and its place."""
-    profile = build(SiteProfile, doc)
-    if faults := list(_contradictions(profile, doc)):
+    faults: list[ExaError] = [_to_fill_in(doc, path) for path in fill_ins(doc.values)]
+    try:
+        profile = build(SiteProfile, TomlDoc(_without(doc.values), doc.origins, doc.name))
+    except Invalid as error:
+        raise several(Invalid, [*faults, error]) from error
+    if faults := [*faults, *_contradictions(profile, doc)]:
         raise several(Invalid, faults)
-    return profile
+    return replace(profile, launcher=_completed(profile.launcher))
+
+
+def fill_ins(values: dict[str, Any]) -> list[Path_]:
+    """Keys that say ``"fill in"``. Not those of [directives]: a run may bring the value itself."""
+    return [path for path in _paths(values) if path[0] != "directives"]
+
+
+def _paths(value: Any, path: Path_ = ()) -> Iterator[Path_]:
+    if value == FILL_IN:
+        yield path
+    inner = value.items() if isinstance(value, dict) else ()
+    rows = enumerate(value) if isinstance(value, list) else ()
+    for name, part in (*inner, *rows):
+        yield from _paths(part, (*path, str(name)))
+
+
+def _without(values: dict[str, Any]) -> dict[str, Any]:
+    """The values without those that are to be filled in; they have been reported."""
+    kept = {name: value for name, value in values.items() if value != FILL_IN}
+    tables = {
+        name: _without(value)
+        for name, value in kept.items()
+        if isinstance(value, dict) and name != "directives"
+    }
+    return {**kept, **tables}
+
+
+def _to_fill_in(doc: TomlDoc, path: Path_) -> Invalid:
+    return Invalid(
+        f"{'.'.join(path)} is to be filled in",
+        where=doc.where(path),
+        hint="docs/add-a-site.md says how to find it out",
+    )
+
+
+def _completed(launcher: Launcher) -> Launcher:
+    """The launcher with what exa knows of its kind wherever the profile does not say."""
+    kind = launchers.KINDS.get(launcher.kind)
+    if kind is None:
+        return launcher
+
+    def known(said: str, otherwise: str) -> str:
+        return otherwise if said == UNKNOWN else said
+
+    return replace(
+        launcher,
+        command=launcher.command or kind.command,
+        rank_variable=known(launcher.rank_variable, kind.rank),
+        size_variable=known(launcher.size_variable, kind.size),
+        local_rank_variable=known(launcher.local_rank_variable, kind.local_rank),
+    )
 
 
 def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
@@ -219,6 +324,18 @@ def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
             what = f"{queue.name} lies within {queue.within!r}"
             why = "there is no such queue" if around is None else "which lies within another"
             yield Invalid(f"{what}: {why}", where=doc.where(("queue", str(number), "within")))
+    if not profile.launcher.command and profile.launcher.kind not in launchers.KINDS:
+        yield Invalid(
+            f"exa does not know the command line of a launcher {profile.launcher.kind!r}",
+            where=doc.where(("launcher", "kind")),
+            hint=f"give launcher.command; {nearest(profile.launcher.kind, launchers.KINDS)}",
+        )
+    if profile.node.cpus == "detect" and not profile.node.virtual:
+        yield Invalid(
+            "node.cpus = 'detect' looks at the machine of the submission, not at a node",
+            where=doc.where(("node", "cpus")),
+            hint='give the number of cores, or "unknown"',
+        )
 
 
 def _bad_rows(path: Path_, rows: tuple[Limit, ...], doc: TomlDoc) -> Iterator[ExaError]:

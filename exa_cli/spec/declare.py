@@ -186,6 +186,8 @@ def _value(
 
 def _convert(kind: Any, value: Any) -> Any:
     """The value as ``kind``, or None when it is of another type. TOML true is never 1."""
+    if len(kinds := alternatives(kind)) > 1:
+        return next((m for k in kinds if (m := _convert(k, value)) is not None), None)
     if typing.get_origin(kind) is Literal:
         return value if value in typing.get_args(kind) and isinstance(value, str) else None
     if typing.get_origin(kind) is tuple:

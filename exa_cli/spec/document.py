@@ -54,6 +54,8 @@ def _property(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
 
 
 def _type(kind: Any) -> dict[str, Any]:
+    if len(kinds := alternatives(kind)) > 1:
+        return {"anyOf": [_type(each) for each in kinds]}
     args = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         return {"enum": list(args)}

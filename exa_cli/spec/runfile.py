@@ -22,13 +22,25 @@ NAME_FORM = "a letter, then up to 39 letters, digits, _ . -"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _legal_environment(values: dict[str, str]) -> str | None:
+def legal_environment(values: dict[str, str]) -> str | None:
+    """What is wrong with variables to export, in words; None when all are legal."""
     for name, value in values.items():
         if not _VARIABLE.fullmatch(name):
             return f"{name!r} is not a name a shell can export"
         if "\0" in value:
             return f"the value of {name} holds a NUL byte"
     return None
+
+
+def _whole_lines(text: str) -> str | None:
+    if found := [c for c in text if c in _NO_LINE]:
+        return f"{found[0]!r} cannot stand in a script"
+    return None
+
+
+_NO_LINE = frozenset("\0\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+"""What is no character of a line of shell: NUL, and what other programs than the shell, such as
+Python's ``splitlines``, take for the end of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +197,23 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Script:
+    """Lines of the user's own in the job script, kept as they stand."""
+
+    header: str = key(
+        "",
+        help="Directives for the batch system, one a line, such as #SBATCH --mail-type=END; "
+        "they replace exa's of the same key.",
+        check=_whole_lines,
+    )
+    prologue: str = key(
+        "",
+        help="Commands for bash, run on the first node after modules and variables are set.",
+        check=_whole_lines,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFile:
     """A whole run file."""
 
@@ -201,9 +230,8 @@ class RunFile:
     parallel: Parallel = table(Parallel, help="How it is spread over ranks.")
     checkpoint: Checkpoint = table(Checkpoint, help="What is kept of it.")
     policy: Policy = table(Policy, help="What happens when it cannot go on.")
-    env: dict[str, str] = key(
-        {}, help="Variables exported to every rank.", check=_legal_environment
-    )
+    script: Script = table(Script, help="Lines of your own in the job script.")
+    env: dict[str, str] = key({}, help="Variables exported to every rank.", check=legal_environment)
 
 
 def read(doc: TomlDoc) -> RunFile:

@@ -24,7 +24,6 @@ kind = "local"
 kind = "mpich"
 command = ["mpiexec", "-n", "{ranks}"]
 [demands]
-account = true
 min_walltime = "00:05:00"
 [[queue]]
 name = "debug-scaling"
@@ -81,8 +80,10 @@ def test_a_site_refuses_by_its_own_table_with_the_nearest_that_run(exa):
     request = ("--site", profile, "--nodes", "100", "--walltime", "02:00:00")
     done = exa("plan", path, *request, "--set", "train.global_batch=auto", expect=3)
     assert "2–255 nodes: debug-scaling, 1 h; or 256 nodes in prod, 12 h" in done.stderr
-    assert "aurora-like asks for an account" in done.stderr
-    exa("plan", path, *request, "--queue", "small", "--account", "a", expect=3)
+    small = exa("plan", path, *request, "--queue", "small", expect=3)
+    assert "ask for the queue prod" in small.stderr
+    brief = exa("plan", path, "--site", profile, "--walltime", "00:01:00", expect=3)
+    assert "takes no job under 00:05:00" in brief.stderr
     exa("plan", path, *request, "--queue", "prud", expect=6)
 
 
@@ -125,3 +126,57 @@ def test_plan_loads_nothing_heavy(exa):
     )  # fmt: skip
     heavy = {"torch", "numpy", "rich", "mpi4py", "matplotlib", "h5py", "exa_train"}
     assert not set(done.stderr.split()) & heavy
+
+
+def test_what_only_may_go_wrong_is_a_warning(exa):
+    path, _ = exa.runfile()
+    words = ("--walltime", "00:00:10", "--set", "policy.stop_before=00:00:10")
+    assert "warning: walltime: " in exa("submit", path, *words, "--dry-run").stderr
+    rows = exa.json("plan", path, *words)["preflight"]
+    assert [row["name"] for row in rows if row["verdict"] == "warning"] == ["walltime"]
+
+
+SLURM = """
+inherits = "slurm"
+[directives]
+account = "fill in"
+[node]
+count = 2
+ranks_per_node = 4
+cpus = 64
+gpus = 4
+[launcher]
+options = ["--mpi=pmix"]
+[torch]
+device = "cuda"
+backend = "nccl"
+[[queue]]
+name = "gpu"
+limit = [{ max_nodes = 8, walltime = "24:00:00" }]
+"""
+
+
+def test_a_missing_account_is_one_fault_wherever_it_is_found(exa):
+    path, _ = exa.runfile()
+    profile = exa.home / "mine.toml"
+    profile.write_text(SLURM)
+    words = ("--site", profile, "--set", "train.global_batch=auto")
+    missing = exa.json("plan", path, *words, expect=3)["preflight"]
+    assert [row["name"] for row in missing if row["verdict"] == "fault"] == ["script"]
+    both = exa.json("plan", path, *words, "--nodes", "9", expect=3)["preflight"]
+    assert [row["name"] for row in both if row["verdict"] == "fault"] == ["queue", "account"]
+    assert exa.json("plan", path, *words, "--account", "me")["queue"]["name"] == "gpu"
+
+
+def test_jobs_to_wait_for_reach_the_script(exa):
+    path, _ = exa.runfile()
+    profile = exa.home / "mine.toml"
+    profile.write_text(SLURM)
+    words = ("--site", profile, "--account", "me", "--set", "train.global_batch=auto")
+    after = ("--set", 'resources.after=["12", "13_1"]')
+    assert (
+        "#SBATCH --dependency=afterany:12:13_1\n"
+        in exa("submit", path, *words, *after, "--dry-run").stdout
+    )
+    bad = exa("plan", path, *words, "--set", 'resources.after=["12;rm"]', expect=3)
+    assert "'12;rm' is no job id of slurm" in bad.stderr

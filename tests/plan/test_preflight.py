@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exa_cli.plan.preflight import JOB_IDS, NAMES, Check, Data, Facts, Place, preflight
 from exa_cli.plan.sizes import Sizes
 from exa_cli.script.quote import directive_value
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import Demands, SiteProfile
+from exa_cli.sites.schema import FILL_IN, Demands, SiteProfile
 from exa_cli.spec.runfile import Resources
 from exa_cli.spec.toml import parse
 
@@ -41,6 +41,7 @@ def facts(profile: SiteProfile | None = None, **changes: Any) -> Facts:
         data=Data(path="/data", prepared=True, bytes=5 * 10**9),
         run_place=HERE,
         data_place=replace(HERE, path="/data", there="/data"),
+        rendered=True,
         expressible=frozenset({"after", "filesystems"}),
     )
     return replace(whole, **changes)
@@ -60,11 +61,15 @@ def one(name: str, *args: Any, **changes: Any) -> Check:
 
 def test_all_faults_are_found_at_once() -> None:
     bad = facts(
-        site(demands={"account": True, "filesystems": ("home",), "min_walltime": "00:05:00"}),
+        replace(
+            site(demands={"filesystems": ("home",), "min_walltime": "00:05:00"}),
+            directives={"A": FILL_IN},
+        ),
         resources={"walltime": "00:01:00", "after": ("x y",)},
         tag="n" * 231,
         run_place=replace(HERE, free_bytes=1, free_files=1),
         data_place=replace(HERE, readable=False),
+        rendered=None,
     )
     faults = [check.name for check in preflight(bad) if check.verdict == "fault"]
     assert faults == [
@@ -72,12 +77,19 @@ def test_all_faults_are_found_at_once() -> None:
     ]
 
 
-def test_a_site_that_charges_needs_an_account() -> None:
-    charging = site(demands={"account": True})
-    missing = one("account", charging)
+@pytest.mark.parametrize(("kind", "key"), [("pbs", "A"), ("slurm", "account")])
+def test_a_site_that_charges_needs_an_account(kind: str, key: str) -> None:
+    charging = replace(site(kind), directives={key: FILL_IN})
+    missing = one("account", charging, rendered=None)
     assert (missing.verdict, missing.hint) == ("fault", "--account NAME, or resources.account")
     assert missing.where == "run.toml:1, key resources.account"
-    assert one("account", charging, resources={"account": "p1"}).verdict == "ok"
+    assert one("account", charging, resources={"account": "p1"}).says == "p1"
+    # Its absence stopped the script: that is one fault, not two.
+    assert found("account", charging, rendered=False) == []
+    assert "header" in one("account", charging, rendered=True).says
+    assert one("account", replace(charging, directives={key: "p2"})).says == "p2"
+    assert found("account", replace(charging, directives={key: False})) == []
+    assert found("account", site("local")) == []
 
 
 def test_filesystems_are_named_and_legal_where_a_site_wants_that() -> None:
@@ -237,6 +249,7 @@ def test_without_a_layout_the_need_is_not_known_and_nothing_else_is_lost() -> No
     assert checks["run directory"].verdict == "ok"
 
 
+@settings(deadline=None)
 @given(
     kind=st.sampled_from(["pbs", "slurm", "local"]),
     tag=st.text(max_size=40),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from exa_cli.base.errors import Invalid
 from exa_cli.script import quote
-from exa_cli.script.directives import Directive, directives
+from exa_cli.script.dialects import DIALECTS
+from exa_cli.script.directives import Directive
 
 NASTY = (
     "",
@@ -75,22 +76,60 @@ def test_an_exported_variable_has_its_value(folder: Path, name: str, value: str)
     assert f"{name}={value}".encode() in out.split(b"\0")
 
 
-@given(st.text(max_size=30))
-@example("a\x85b")
-@example("a\u2028b")
-@example(" a")
-@example("")
+def as_sbatch_reads(line: str) -> list[str]:
+    """The words of a directive line by sbatch's rules: blanks split, # ends, quotes of either
+    kind group, and a backslash keeps the next character, inside quotes too. The tests on a real
+    Slurm hold these rules to it."""
+    words: list[str] = []
+    word, quote_, escaped, begun = "", "", False, False
+    for char in line:
+        if escaped:
+            word, escaped = word + char, False
+        elif char == "\\":
+            escaped = begun = True
+        elif quote_:
+            word, quote_ = (word, "") if char == quote_ else (word + char, quote_)
+        elif char in "\"'":
+            quote_, begun = char, True
+        elif char == "#":
+            break
+        elif char.isspace():
+            words, word, begun = words + [word] * begun, "", False
+        else:
+            word, begun = word + char, True
+    return words + [word] * begun
+
+
+def read_back(scheduler: str, line: str) -> str:
+    if scheduler == "local":
+        return line.removeprefix("#EXA ").strip().partition("=")[2]
+    (word,) = as_sbatch_reads(line.removeprefix("#SBATCH "))
+    return word.partition("=")[2]
+
+
+@pytest.mark.parametrize("scheduler", sorted(DIALECTS))
+@given(value=st.text(max_size=30) | st.text("\"'\\\\# $`%=-", max_size=12))
+@example(value="a\x85b")
+@example(value="a\u2028b")
+@example(value=" a")
+@example(value="")
+@example(value="a\"b'c\\\\d # e")
 @settings(deadline=None)
-def test_a_directive_is_one_line_that_reads_back_or_is_refused(value: str) -> None:
+def test_a_directive_is_one_line_that_reads_back_or_is_refused(scheduler: str, value: str) -> None:
     try:
-        made = directives([Directive("account", value, "here")])
-    except Invalid as error:
-        assert error.where == "here"
+        quote.directive_value(value, "the account")
+    except Invalid:
         return
-    (line,) = made.lines("local")
-    assert line.text.splitlines() == [line.text]
-    assert line.text.removeprefix("#EXA ").strip().partition("=")[2] == value
-    line.text.encode()
+    line = DIALECTS[scheduler].write(Directive("account", value, "here"))
+    assert line.splitlines() == [line]
+    assert read_back(scheduler, line) == value
+    line.encode()
+
+
+def test_a_value_longer_than_sbatch_has_room_for_is_refused() -> None:
+    assert quote.sbatch_value("é" * 2048, "it")
+    with pytest.raises(Invalid, match="longer than 4096 bytes"):
+        quote.sbatch_value("é" * 2049, "it")
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\udcff"])

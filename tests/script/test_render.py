@@ -98,4 +98,4 @@ def test_shipped_templates_only_substitute(path: Path) -> None:
 
 
 def test_templates_are_shipped() -> None:
-    assert [path.parent.name for path in TEMPLATES].count("local") == 1
+    assert [path.parent.name for path in TEMPLATES] == ["local", "slurm"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from queue_tables import SITES, of, site
 
@@ -132,11 +132,13 @@ def test_what_a_site_does_not_say_refuses_nothing_and_is_said() -> None:
     assert choose(of("x", '[[queue]]\nname = "q"\n'), Job(9, HOUR)).queue
 
 
-def test_a_site_without_queues_takes_any_job_but_no_queue() -> None:
+def test_a_profile_without_queues_leaves_them_to_the_batch_system() -> None:
     bare = of("x", "")
     assert queue_for(bare, 5, HOUR) is None
-    with pytest.raises(NotFound, match="no queue 'prod'"):
-        queue_for(bare, 5, HOUR, "prod")
+    assert queue_for(bare, 5, HOUR, "prod") == Queue(name="prod")
+    assert "limits are unknown" in choose(bare, Job(5, HOUR), "prod").remarks[0]
+    with pytest.raises(Invalid, match="x has 4 nodes, not 5"):
+        choose(of("x", "[node]\ntotal = 4\n"), Job(5, HOUR))
 
 
 # What fits
@@ -311,6 +313,7 @@ def admits_by_hand(profile: SiteProfile, name: str, nodes: int, seconds: float) 
     )
 
 
+@settings(deadline=None)
 @given(profile=profiles(), nodes=st.integers(1, 70), hours=st.integers(1, 60))
 def test_the_chosen_queue_admits_the_job_and_a_refusal_means_that_none_does(
     profile: SiteProfile, nodes: int, hours: int
@@ -332,6 +335,7 @@ def test_the_chosen_queue_admits_the_job_and_a_refusal_means_that_none_does(
         assert not set(fits) & set(plain)
 
 
+@settings(deadline=None)
 @given(profile=profiles(), nodes=st.integers(1, 70), hours=st.integers(1, 60))
 def test_everything_said_to_be_near_can_run(profile: SiteProfile, nodes: int, hours: int) -> None:
     job = Job(nodes, hours * HOUR)
@@ -346,6 +350,7 @@ def test_everything_said_to_be_near_can_run(profile: SiteProfile, nodes: int, ho
     assert bool(spots) == anything
 
 
+@settings(deadline=None)
 @given(profile=profiles(), nodes=st.integers(1, 70), hours=st.integers(1, 60))
 def test_no_nearer_size_runs_as_long_as_was_asked(
     profile: SiteProfile, nodes: int, hours: int

@@ -9,35 +9,71 @@ import jsonschema
 import pytest
 
 from exa_cli.base import resources
+from exa_cli.base.errors import Invalid
 from exa_cli.schedulers import registry
-from exa_cli.script.directives import DIALECTS
+from exa_cli.script.dialects import DIALECTS
 from exa_cli.script.job import template_of
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import SiteProfile
+from exa_cli.sites.schema import SiteProfile, fill_ins
 from exa_cli.spec.document import json_schema
 from exa_cli.spec.toml import load
 
+FILLED = """
+inherits = "slurm"
+[directives]
+account = false
+[node]
+ranks_per_node = 4
+cpus = 64
+gpus = 4
+[launcher]
+options = ["--mpi=pmix"]
+[torch]
+device = "cuda"
+backend = "nccl"
+"""
+
 SHIPPED = sorted(resources.folder("sites").glob("*.toml"))
+STARTERS = [path for path in SHIPPED if fill_ins(load(path).values)]
+WHOLE = [path for path in SHIPPED if path not in STARTERS]
 
 
-def test_local_is_shipped() -> None:
-    assert "local" in [path.stem for path in SHIPPED]
+def test_local_works_as_it_stands_and_slurm_after_filling_it_in() -> None:
+    assert "local" in [path.stem for path in WHOLE]
+    assert [path.stem for path in STARTERS] == ["slurm"]
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_a_starter_that_is_not_filled_in_names_every_key_at_once() -> None:
+    with pytest.raises(Invalid) as caught:
+        load_site("slurm", {})
+    for key in ("ranks_per_node", "cpus", "gpus", "options", "device", "backend"):
+        assert f"{key} is to be filled in" in str(caught.value)
+    assert str(caught.value).startswith("6 faults:")
+
+
+def test_a_starter_works_after_filling_it_in(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(FILLED)
+    profile = load_site(str(tmp_path / "mine.toml"), {}).profile
+    assert (profile.site.name, profile.node.cpus, profile.node.gpus) == ("mine", 64, 4)
+    assert profile.launcher.command[0] == "srun"
+    assert profile.launcher.rank_variable == "SLURM_PROCID"
+    assert profile.directives == {"account": False, "exclusive": True}
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda p: p.stem)
 def test_it_reads_and_is_named_after_its_file(path: Path) -> None:
     assert load_site(str(path), {}).profile.site.name == path.stem
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
 def test_exa_can_write_to_its_batch_system(path: Path) -> None:
-    kind = load_site(str(path), {}).profile.scheduler.kind
+    kind = load(path).values["scheduler"]["kind"]
     assert registry.registration(kind).kind == kind
     assert kind in DIALECTS
     assert template_of(kind).text
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", WHOLE, ids=lambda p: p.stem)
 def test_it_fits_the_schema_editors_use(path: Path) -> None:
     schema = json_schema(SiteProfile)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -55,10 +91,13 @@ def test_the_schema_refuses_what_exa_refuses() -> None:
 def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
     """A change of this list is a change of what sites have written: say so in the docs."""
     schema = json_schema(SiteProfile)["properties"]
+    assert schema.pop("inherits")["type"] == "string"
+    assert schema.pop("directives")["additionalProperties"] == {
+        "anyOf": [{"type": "string"}, {"type": "boolean"}]
+    }
     tables = {
         name: sorted((table.get("properties") or table["items"]["properties"]).keys())
         for name, table in schema.items()
-        if name != "inherits"
     }
     common = ["as_of", "source"]
     assert tables == {
@@ -66,18 +105,24 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "scheduler": sorted(["kind", "kill_delay_s", "poll_s", *common]),
         "queue": sorted(
             [
-                *("name", "limit", "routes", "within", "debug", "preemptable", "by_request"),
-                *("whole_node", "max_jobs_per_user", *common),
+                *("name", "partition", "qos", "limit", "routes", "within", "debug"),
+                *("preemptable", "by_request", "whole_node", "max_jobs_per_user", *common),
             ]
         ),
-        "demands": sorted(["account", "filesystems", "min_walltime", *common]),
+        "demands": sorted(["filesystems", "min_walltime", *common]),
         "preemption": sorted(
             ["happens", "notice_s", "requeue", "restart_variable", "chaining", *common]
         ),
-        "node": sorted(["count", "total", "ranks_per_node", "cpus", "virtual", *common]),
+        "node": sorted(["count", "total", "ranks_per_node", "cpus", "gpus", "virtual", *common]),
         "launcher": sorted(
-            ["kind", "command", "rank_variable", "size_variable", "local_rank_variable", *common]
+            [
+                "kind", "command", "options", "rank_variable", "size_variable",
+                "local_rank_variable", *common,
+            ]
         ),
+        "modules": sorted(["purge", "use", "load", *common]),
+        "env": sorted(["name", "variables", *common]),
+        "rendezvous": sorted(["interface", *common]),
         "local_storage": sorted(["path", "wiped", "bytes", *common]),
         "torch": sorted(["device", "backend", *common]),
-    }
+    }  # fmt: skip

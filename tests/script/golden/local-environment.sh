@@ -7,8 +7,6 @@
 # Every process of this run carries these two; a sweep ends what carries them, nothing else.
 export EXA_RUN_DIR='/scratch/my runs/$(id)/it'"'"'s-3f9a'
 export EXA_TAG=exa-demo-3f9a-001
-export OMP_PROC_BIND=close
-export GREETING=$'two\nlines, a \'quote\', $HOME and `id`'
 
 # A life is one start of this script. Its first act is to take the next number: of two copies
 # of this job that start together, mkdir lets one through, and the other ends with status 79.
@@ -24,4 +22,7 @@ fi
 
 # Batch systems show output late, or empty it when they start a job again: keep our own.
 exec </dev/null >>"$lives/$life/stdout.log" 2>&1 || exit 5
+
+export OMP_PROC_BIND=close
+export GREETING=$'two\nlines, a \'quote\', $HOME and `id`'
 exec /opt/exa/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"

@@ -1,0 +1,93 @@
+"""exa site: what exa knows of a machine."""
+
+from __future__ import annotations
+
+import click
+
+from exa_cli.base.files import to_json
+from exa_cli.commands._common import emit, json_option
+from exa_cli.login import sites
+
+
+@click.group(name="site")
+def command() -> None:
+    """Site profiles: one TOML file a machine. docs/add-a-site.md tells how to write one.
+
+    \b
+    Example:
+      exa site check mycluster
+    """
+
+
+@command.command(name="list")
+@json_option
+def list_sites(as_json: bool) -> None:
+    """Every profile that a name would find, with the file it is in.
+
+    \b
+    Example:
+      exa site list
+    """
+    rows = sites.listing()
+    if as_json:
+        emit({"schema": 1, "sites": rows})
+        return
+    width = max(len(row["site"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['site']:<{width}}  {row['verdict']:<8}  {row['title'] or row['path']}")
+
+
+@command.command()
+@click.argument("name", metavar="[NAME|PATH]", required=False)
+@json_option
+def show(name: str | None, as_json: bool) -> None:
+    """A profile as exa uses it: with all that it inherits. --json names the place of each key.
+
+    \b
+    Example:
+      exa site show local --json
+    """
+    found = sites.whole(name)
+    if as_json:
+        emit(found)
+        return
+    import tomli_w
+
+    click.echo(
+        f"# {', inherits '.join(found['files'])}\n\n{tomli_w.dumps(found['profile'])}", nl=False
+    )
+
+
+@command.command()
+@click.argument("name", metavar="[NAME|PATH]", required=False)
+@json_option
+def check(name: str | None, as_json: bool) -> None:
+    """Every fault of a profile, each with its file, line and key. Exits 3 when there is one.
+
+    \b
+    Example:
+      exa site check ./mycluster.toml
+    """
+    found = sites.checked(name)
+    if as_json:
+        emit(found.to_json())
+    if found.error:
+        raise found.error
+    if not as_json:
+        click.echo(f"{found.site}: no fault")
+        for note in found.notes:
+            click.echo(f"  {note}")
+
+
+@command.command()
+def schema() -> None:
+    """The JSON schema of a profile, for editors.
+
+    \b
+    Example:
+      exa site schema > site.schema.json
+    """
+    from exa_cli.sites.schema import SiteProfile
+    from exa_cli.spec.document import json_schema
+
+    click.echo(to_json(json_schema(SiteProfile)), nl=False)
