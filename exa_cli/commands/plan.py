@@ -52,7 +52,14 @@ def command(
     made = drafts.draft(spec, Options(site, name, nodes, walltime, queue, account, settings))
     seen = preview(made, RunDir(runs_root() / f"{made.name}-xxxx"))
     found = show.facts(
-        made.profile, made.name, made.doc, seen.plan, seen.job, seen.choice, seen.checks
+        made.profile,
+        made.name,
+        made.doc,
+        seen.plan,
+        seen.job,
+        seen.choice,
+        seen.rejected,
+        seen.checks,
     )
     if as_json:
         emit(found)

@@ -24,7 +24,7 @@ from exa_cli.plan.preflight import Check, Data, Facts, Place, failed, preflight
 from exa_cli.plan.sizes import sizes
 from exa_cli.runs.rundir import RunDir
 from exa_cli.script.ask import Ask
-from exa_cli.sites.choice import Choice, Job, choose
+from exa_cli.sites.choice import Choice, Job, Rejected, choose, refusals
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
 
@@ -38,6 +38,13 @@ class Preview:
     choice: Choice | None
     job: Job
     checks: tuple[Check, ...]
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The queues that the job does not go to, with the reasons."""
+        if self.choice:
+            return self.choice.rejected
+        return refusals(self.made.profile, self.job, _given(self.made.run.resources.queue))
 
     @property
     def unchecked(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from exa_cli.arith.report import short
 from exa_cli.plan.preflight import Check
 from exa_cli.plan.sizes import Sizes, sizes
-from exa_cli.sites.choice import Choice, Job
+from exa_cli.sites.choice import Choice, Job, Rejected
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.toml import TomlDoc
@@ -48,6 +48,7 @@ def facts(
     plan: dict[str, Any] | None,
     job: Job,
     choice: Choice | None,
+    rejected: Sequence[Rejected],
     checks: Sequence[Check],
 ) -> dict[str, Any]:
     """Everything `exa plan` knows, ready for JSON.
@@ -65,7 +66,7 @@ def facts(
         "walltime": times.text(job.walltime_s),
         "walltime_s": job.walltime_s,
         "queue": _queue(choice) if choice else None,
-        "rejected": [asdict(row) for row in choice.rejected] if choice else [],
+        "rejected": [asdict(row) for row in rejected],
         "layout": _layout(plan, doc) if plan else None,
         "model": _model(plan, weighed) if plan and weighed else None,
         "checkpoint": _checkpoint(weighed) if weighed else None,
@@ -138,7 +139,7 @@ def _head(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{'run':<12}{found['run']}",
         f"{'site':<12}{site}" + (f", {title}" if title else ""),
-        f"{'job':<12}{found['nodes']:,} nodes for {found['walltime']}",
+        f"{'job':<12}{_nodes(found['nodes'])} for {found['walltime']}",
     ]
     if queue := found["queue"]:
         lines.append(f"{'queue':<12}{queue['name']}: {queue['reason']}")
@@ -146,9 +147,13 @@ def _head(found: dict[str, Any]) -> list[str]:
     rejected = found["rejected"]
     width = max((len(row["queue"]) for row in rejected), default=0) + 2
     for number, row in enumerate(rejected):
-        label = "not" if number == 0 else ""
+        label = "rejected" if number == 0 else ""
         lines.append(f"{label:<12}{row['queue']:<{width}}{row['reason']}")
     return lines
+
+
+def _nodes(number: int) -> str:
+    return f"{number:,} node{'' if number == 1 else 's'}"
 
 
 def _layout_table(rows: Iterable[dict[str, Any]]) -> list[str]:

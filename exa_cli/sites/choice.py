@@ -109,6 +109,11 @@ def choose(profile: SiteProfile, job: Job, asked: str | None = None) -> Choice:
     )
 
 
+def refusals(profile: SiteProfile, job: Job, asked: str | None = None) -> tuple[Rejected, ...]:
+    """Why not, for every queue, where `choose` finds none."""
+    return tuple(Rejected(q.name, _why_not(profile, q, None, job, asked)) for q in profile.queue)
+
+
 def near(profile: SiteProfile, job: Job, queues: Sequence[Queue]) -> list[Near]:
     """The jobs nearest to one that these queues do not take, by rising node counts.
 
@@ -214,7 +219,9 @@ def _remarks(profile: SiteProfile, queue: Queue, nodes: int) -> list[str]:
     return said
 
 
-def _why_not(profile: SiteProfile, queue: Queue, best: Queue, job: Job, asked: str | None) -> str:
+def _why_not(
+    profile: SiteProfile, queue: Queue, best: Queue | None, job: Job, asked: str | None
+) -> str:
     limit = longest(profile, queue, job.nodes)
     if limit == 0:
         return f"takes {_sizes(profile, queue)}"
@@ -222,11 +229,17 @@ def _why_not(profile: SiteProfile, queue: Queue, best: Queue, job: Job, asked: s
         return f"{job.nodes:,} nodes may run {walltime_words(limit)}"
     if asked is not None:
         return "takes it, but another was asked for"
-    if queue.by_request or (_special(queue) and not _special(best)):
+    if best is None or queue.by_request or (_special(queue) and not _special(best)):
         return ", ".join(_kinds(queue))
-    if _rank(profile, queue, job.nodes)[1] > _rank(profile, best, job.nodes)[1]:
+    return _worse(profile, queue, best, job.nodes)
+
+
+def _worse(profile: SiteProfile, queue: Queue, best: Queue, nodes: int) -> str:
+    """Why a queue of the same kind that takes the job as well comes after the best."""
+    if _rank(profile, queue, nodes)[1] > _rank(profile, best, nodes)[1]:
         return "shares its nodes" if queue.whole_node is False else "may share its nodes"
-    if limit == longest(profile, best, job.nodes):
+    limit = longest(profile, queue, nodes)
+    if limit == longest(profile, best, nodes):
         return f"takes the same jobs; {best.name} stands first"
     return f"takes longer jobs too ({walltime_words(limit)})"
 

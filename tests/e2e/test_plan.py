@@ -80,6 +80,11 @@ def test_a_site_refuses_by_its_own_table_with_the_nearest_that_run(exa):
     request = ("--site", profile, "--nodes", "100", "--walltime", "02:00:00")
     done = exa("plan", path, *request, "--set", "train.global_batch=auto", expect=3)
     assert "2–255 nodes: debug-scaling, 1 h; or 256 nodes in prod, 12 h" in done.stderr
+    shown = exa.json("plan", path, *request, "--set", "train.global_batch=auto", expect=3)
+    assert shown["rejected"] == [
+        {"queue": "debug-scaling", "reason": "100 nodes may run 1 h"},
+        {"queue": "prod", "reason": "takes 256–1,024 nodes"},
+    ]
     small = exa("plan", path, *request, "--queue", "small", expect=3)
     assert "ask for the queue prod" in small.stderr
     brief = exa("plan", path, "--site", profile, "--walltime", "00:01:00", expect=3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from queue_tables import SITES, of, site
 
 from exa_cli.base.errors import Invalid, NotFound
-from exa_cli.sites.choice import Job, choose, near, queue_for
+from exa_cli.sites.choice import Job, choose, near, queue_for, refusals
 from exa_cli.sites.limits import admits, ladder, longest
 from exa_cli.sites.load import load_site
 from exa_cli.sites.schema import Limit, Queue, Route, SiteProfile
@@ -184,6 +184,21 @@ def test_every_other_queue_is_rejected_with_its_reason() -> None:
     assert lumi["small-g"] == "shares its nodes"
     frontier = {r.queue: r.reason for r in choose(TABLES["frontier"], Job(64, HOUR)).rejected}
     assert frontier["extended"] == "takes longer jobs too (24 h)"
+
+
+def test_where_none_takes_the_job_each_says_why() -> None:
+    found = refusals(TABLES["aurora"], Job(20, 4 * HOUR))
+    assert {row.queue: row.reason for row in found} == {
+        "debug": "takes 1–2 nodes",
+        "debug-scaling": "20 nodes may run 1 h",
+        "prod": "takes 256–10,624 nodes",
+        "capacity": "takes 1–16 nodes",
+        "visualization": "by request",
+    }
+    asked = refusals(TABLES["polaris"], Job(2, HOUR), "prod")
+    assert [row.reason for row in asked if row.queue == "debug"] == [
+        "takes it, but another was asked for"
+    ]
 
 
 def test_a_queue_for_tests_is_used_when_named_with_what_that_means() -> None:
