@@ -94,12 +94,17 @@ def _show(made: Draft, explain: bool, as_json: bool) -> None:
     """What would be submitted; nothing is created and nobody is asked."""
     run = RunDir(runs_root() / "dryrun")
     seen = preview(made, run, look=False)
-    seen.refuse_faults()
-    plan, request, script = drafts.scripted(made, run, "001")
+    ready = seen.accepted()
+    script = ready.script
     if as_json:
         origins = [{"line": line, "origin": origin} for line, origin in script.explained()]
-        answer = {"schema": 1, "script": script.text, "request": request, "origins": origins}
-        emit({**answer, "plan": plan})
+        answer = {
+            "schema": 1,
+            "script": script.text,
+            "request": ready.request,
+            "origins": origins,
+        }
+        emit({**answer, "plan": ready.plan})
     elif explain:
         width = min(72, max(len(line) for line, _ in script.explained()))
         for line, origin in script.explained():

@@ -24,18 +24,29 @@ from exa_cli.plan.preflight import Check, Data, Facts, Place, failed, preflight
 from exa_cli.plan.sizes import sizes
 from exa_cli.runs.rundir import RunDir
 from exa_cli.script.ask import Ask
+from exa_cli.script.render import Script
 from exa_cli.sites.choice import Choice, Job, Rejected, choose, refusals
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
 
 
 @dataclass(frozen=True)
+class Written:
+    """What would be handed in: plan.json, request.json and the script of the first attempt."""
+
+    plan: dict[str, Any]
+    request: dict[str, Any]
+    script: Script
+
+
+@dataclass(frozen=True)
 class Preview:
-    """A run as it would be submitted; ``plan`` and ``choice`` are None where that failed."""
+    """A run as it would be submitted; what could not be made is None, and why is in ``checks``."""
 
     made: Draft
     plan: dict[str, Any] | None
     choice: Choice | None
+    written: Written | None
     job: Job
     checks: tuple[Check, ...]
 
@@ -51,11 +62,12 @@ class Preview:
         """Names of what was not checked."""
         return [check.name for check in self.checks if check.verdict == "not checked"]
 
-    def refuse_faults(self) -> None:
-        """Raise Invalid with every fault there is."""
+    def accepted(self) -> Written:
+        """What would be handed in. Raises Invalid with every fault there is."""
         faults: list[ExaError] = [c.error() for c in self.checks if c.verdict == "fault"]
-        if faults:
+        if faults or self.written is None:
             raise several(Invalid, faults)
+        return self.written
 
     def warn(self) -> None:
         """Say what may go wrong, on stderr."""
@@ -83,9 +95,10 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     job = _job(made, plan)
     with _noting("queue", faults):
         choice = choose(made.profile, job, _given(made.run.resources.queue))
-    rendered = _rendered(made, run, plan, faults) if plan and choice else None
-    facts = _facts(made, run, plan, data, look, rendered)
-    return Preview(made, plan, choice, job, (*faults, *preflight(facts)))
+    written = _write(made, run, plan, faults) if plan and choice else None
+    rendered = written is not None if plan and choice else None
+    checks = preflight(_facts(made, run, plan, data, look, rendered))
+    return Preview(made, plan, choice, written, job, (*faults, *checks))
 
 
 @contextlib.contextmanager
@@ -97,12 +110,12 @@ def _noting(name: str, faults: list[Check]) -> Iterator[None]:
         faults += [failed(name, part) for part in error.parts or (error,)]
 
 
-def _rendered(made: Draft, run: RunDir, plan: dict[str, Any], faults: list[Check]) -> bool:
-    """Whether the script can be written."""
-    before = len(faults)
+def _write(made: Draft, run: RunDir, plan: dict[str, Any], faults: list[Check]) -> Written | None:
+    """The script; None, and why, when it cannot be written."""
     with _noting("script", faults):
-        drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
-    return len(faults) == before
+        request = drafts.request(made, run, "001", plan)
+        return Written(plan, request, drafts.script(made, run, request, plan))
+    return None
 
 
 def _given(value: Any) -> Any:

@@ -60,7 +60,7 @@ def new_run(made: Draft) -> RunDir:
         _refuse_taken(root, made.name)
     run = RunDir(root / run_id)
     seen = preview(made, run)
-    seen.refuse_faults()
+    seen.accepted()
     seen.warn()
     plan = made.plan(run_id, drafts.prepared_data(made))
     drafts.script(made, run, drafts.request(made, run, "001", plan), plan)

@@ -241,6 +241,8 @@ def _worse(profile: SiteProfile, queue: Queue, best: Queue, nodes: int) -> str:
     limit = longest(profile, queue, nodes)
     if limit == longest(profile, best, nodes):
         return f"takes the same jobs; {best.name} stands first"
+    if limit == math.inf:
+        return "takes it, but its limit is unknown"
     return f"takes longer jobs too ({walltime_words(limit)})"
 
 
