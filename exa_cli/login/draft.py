@@ -25,7 +25,7 @@ from exa_cli.script.directives import Directive, Line, combine, commands
 from exa_cli.script.job import JobScript, Variable, job_script, module_lines
 from exa_cli.script.render import Script
 from exa_cli.sites.choice import queue_for
-from exa_cli.sites.detect import cores
+from exa_cli.sites.detect import cores, has_bf16_units
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import Queue, SiteProfile
 from exa_cli.spec import runfile, times, toml
@@ -92,7 +92,7 @@ def draft(path: Path, options: Options) -> Draft:
 def machine(profile: SiteProfile) -> Machine:
     """What the plan has to know of a site."""
     node = profile.node
-    return Machine(node.count, node.ranks_per_node, cores(node))
+    return Machine(node.count, node.ranks_per_node, cores(node), has_bf16_units(profile))
 
 
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ LAYOUT = (
     ("train", "microbatch"),
     ("train", "accumulation"),
     ("train", "global_batch"),
+    ("train", "precision"),
     ("train", "threads"),
     ("train", "warmup"),
     ("train", "validate_every"),

@@ -52,7 +52,9 @@ def facts(nodes: int, *settings: str) -> dict[str, Any]:
     profile = read(toml.parse(SITE, "hill.toml"))
     text = f'[resources]\nnodes = {nodes}\nwalltime = "06:00:00"\n'
     doc = toml.override(toml.parse(text, "run.toml"), list(settings))
-    plan = freeze(runfile.read(doc), Machine(1, 4, 64), DataFacts("/data", 512, "id"), "demo-0000")
+    plan = freeze(
+        runfile.read(doc), Machine(1, 4, 64, True), DataFacts("/data", 512, "id"), "demo-0000"
+    )
     job = Job(nodes, 6 * 3600)
     choice = choose(profile, job) if nodes <= 64 else None
     rejected = choice.rejected if choice else refusals(profile, job)
@@ -94,6 +96,16 @@ def test_every_value_shown_has_a_reason_or_a_place() -> None:
     assert why["train.threads"] == "--set train.threads"
     assert why["parallel.engine"] == "exa's default"
     assert "walltime" in why["policy.stop_before_s"]
+
+
+def test_every_planned_value_is_shown() -> None:
+    run = runfile.read(toml.parse("", "run.toml"))
+    plan = freeze(run, Machine(1, 4, 64), DataFacts("/data", 512, "id"), "demo-0000")
+    given_as = {".".join(place): key for key, place in show.GIVEN_AS.items()}
+    shown = {f"{table}.{key}" for table, key in show.LAYOUT}
+    planned = set(plan["why"])
+    assert planned - shown - set(given_as) == set()
+    assert {given_as[key] for key in planned & set(given_as)} <= shown
 
 
 @pytest.mark.parametrize(("engine", "share"), [("fsdp2", 32), ("ddp", 1)])
