@@ -17,6 +17,7 @@ from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
 from exa_cli.login import observe
 from exa_cli.login.draft import Draft
+from exa_cli.login.preflight import preview
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir, attempt_name, attempts, create, new_id, runs_root
@@ -49,13 +50,19 @@ class Submission:
 
 
 def new_run(made: Draft) -> RunDir:
-    """Prepare the data if need be, decide everything, and make the run directory."""
+    """Check everything, prepare the data if need be, decide, and make the run directory.
+
+    Raises Invalid with every fault that the pre-flight finds, before anything is created.
+    """
     root = runs_root()
     run_id = new_id(made.name, unique=made.named)
     if made.named:
         _refuse_taken(root, made.name)
-    plan = made.plan(run_id, drafts.prepared_data(made))
     run = RunDir(root / run_id)
+    seen = preview(made, run)
+    seen.accepted()
+    seen.warn()
+    plan = made.plan(run_id, drafts.prepared_data(made))
     drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
     files = {
         "run.toml": runfile.dump({**made.doc.values, "name": made.name}),

@@ -53,6 +53,12 @@ class Resources:
     )
     queue: str | Auto = key(AUTO, help="Queue or partition; auto = the best that fits.")
     account: str | None = key(None, help="Project or account to charge, where a site wants one.")
+    filesystems: tuple[str, ...] = key(
+        (), help="Filesystems the job uses, by the site's names, where a site wants them named."
+    )
+    after: tuple[str, ...] = key(
+        (), help="Ids of jobs that must have ended before this one starts."
+    )
 
 
 def _shape(name: str) -> Any:
