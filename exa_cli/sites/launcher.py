@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from exa_cli.base.errors import Invalid
 
-PLACES = ("ranks", "nodes", "ranks_per_node", "hostfile")
+PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile")
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 

@@ -118,6 +118,12 @@ class Launcher(Sourced):
     command: tuple[str, ...] = key(
         help="Its command line, word by word, with {ranks} and the like.", check=wrong_grammar
     )
+    agents: tuple[str, ...] | None = key(
+        None,
+        help="What starts one small program on each node beside the ranks, each {ranks} being "
+        "a node's; without it, all nodes are the machine of the supervisor.",
+        check=wrong_grammar,
+    )
     rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")
     size_variable: str | Unknown = key(UNKNOWN, help="Variable with the number of ranks.")
     local_rank_variable: str | Unknown = key(UNKNOWN, help="Variable with the rank on its node.")

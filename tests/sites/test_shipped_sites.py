@@ -70,7 +70,15 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         ),
         "node": sorted(["count", "total", "ranks_per_node", "cpus", "virtual", *common]),
         "launcher": sorted(
-            ["kind", "command", "rank_variable", "size_variable", "local_rank_variable", *common]
+            [
+                "kind",
+                "command",
+                "agents",
+                "rank_variable",
+                "size_variable",
+                "local_rank_variable",
+                *common,
+            ]
         ),
         "local_storage": sorted(["path", "wiped", *common]),
         "torch": sorted(["device", "backend", *common]),
