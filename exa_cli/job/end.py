@@ -9,7 +9,7 @@ from pathlib import Path
 from exa_cli.base.files import read_json
 from exa_cli.job.allocation import Allocation
 from exa_cli.job.nodes import Farewell
-from exa_cli.job.words import killed_for_memory, launcher_words, rank_signal, read
+from exa_cli.job.words import failed_task, killed_for_memory, launcher_words, rank_signal, read
 from exa_cli.policy.cause import RankError, Seen
 from exa_cli.runs import journal
 from exa_cli.runs.journal import Event
@@ -59,11 +59,24 @@ def _rank_errors(folder: Path) -> Iterator[RankError]:
             yield RankError(-1, "rank-failure", f"{path.name} cannot be read: {error}")
 
 
-def logs_to_keep(seen: Seen, world: int) -> tuple[int, ...]:
-    """Rank 0's log and the failed ranks'; all of them when nobody said why. Pure."""
-    failed = {error.rank for error in seen.rank_errors}
-    if seen.done or seen.stopped_for or failed:
-        return tuple(sorted({0, *failed} & set(range(world))))
+def logs_to_keep(here: Allocation, seen: Seen) -> tuple[int, ...]:
+    """The ranks whose logs go into the life's folder."""
+    return worth_keeping(seen, here.world, failed_task(read(here.folder / "launcher.log")))
+
+
+def worth_keeping(seen: Seen, world: int, named: int | None) -> tuple[int, ...]:
+    """Rank 0's log and the failed ranks'; all of them when nobody said why. Pure.
+
+    Args:
+        named: the rank that the launcher says went first. One that is killed says nothing itself,
+            and ranks that only noticed do not explain it.
+    """
+    reasons = {error.rank for error in seen.rank_errors if not error.echo}
+    if not seen.done and named is not None:
+        reasons.add(named)
+    if seen.done or seen.stopped_for or reasons:
+        noticed = {error.rank for error in seen.rank_errors}
+        return tuple(sorted({0, *reasons, *noticed} & set(range(world))))
     return tuple(range(world))
 
 

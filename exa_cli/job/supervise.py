@@ -88,7 +88,7 @@ def _live(
     try:
         seen = _use(here, nodes, journal, notice)
     finally:
-        left = nodes.tidy(end.logs_to_keep(seen, here.world))
+        left = nodes.tidy(end.logs_to_keep(here, seen))
         _say_swept(left.swept)
     return end.farewell(seen, left), here.plan["train"]["steps"] if seen.done else left.step
 

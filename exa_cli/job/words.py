@@ -10,7 +10,10 @@ _BY_WORDS = {signal.strsignal(number): int(number) for number in signal.Signals}
 """strsignal(3), which srun prints (recordings: slurm/11-srun)."""
 
 _MPIEXEC = re.compile(r"\(signal (\d+)\)|exited on signal (\d+)")
-_SRUN = re.compile(r"^srun: error: \S+: tasks? [\d,\-]+: (.+?)(?: \(core dumped\))?$", re.MULTILINE)
+_SRUN = re.compile(
+    r"^srun: error: \S+: tasks? (?P<task>\d+)[\d,\-]*: (?P<how>.+?)(?: \(core dumped\))?$",
+    re.MULTILINE,
+)
 
 _TELLING = ("EXIT STRING", "EXIT CODE", "signal", "exa:", "error", "Error", "not found")
 
@@ -42,9 +45,15 @@ def rank_signal(text: str) -> int | None:
     if found := _MPIEXEC.search(text):
         return int(found[1] or found[2])
     first = _SRUN.search(text)
-    return _BY_WORDS.get(first[1]) if first else None
+    return _BY_WORDS.get(first["how"]) if first else None
+
+
+def failed_task(text: str) -> int | None:
+    """The rank that srun saw end badly first; None where the launcher does not tell ranks."""
+    first = _SRUN.search(text)
+    return int(first["task"]) if first else None
 
 
 def killed_for_memory(text: str) -> bool:
     """Whether Slurm says that a task went over its memory (cgroup)."""
-    return any(found[1] == "Out Of Memory" for found in _SRUN.finditer(text))
+    return any(found["how"] == "Out Of Memory" for found in _SRUN.finditer(text))
