@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
@@ -157,5 +156,7 @@ def events(run, kind=None, writer=""):
     """Journal events of a run, in order of time."""
     found = []
     for path in sorted((run.path / "journal").glob(f"{writer}*.jsonl")):
-        found += [json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"]
+        found += [
+            json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"
+        ]
     return sorted((e for e in found if kind in (None, e["event"])), key=lambda e: e["t"])

@@ -152,6 +152,20 @@ def test_ranks_and_agents_end_with_their_supervisor_and_the_next_life_goes_on(sl
     nothing_left(slurm, run)
 
 
+def test_a_requeued_job_goes_on_as_its_next_life(slurm, job):
+    run, number = job("again", steps=30, every=100)
+    wait_until(lambda: events(run, "validated"), 300)
+    slurm.run("scontrol", "requeue", number)
+    wait_until(lambda: events(run, "ended", "job-001-2"), 500)
+    lives = [e.get("restarts") for e in events(run, "life")]
+    assert lives == [None, 1]
+    (loaded,) = events(run, "loaded", "rank-001-2")
+    assert loaded["step"] == events(run, "committed", "rank-001-1")[-1]["step"] > 0
+    assert (end(run)["cause"], end(run)["step"]) == ("finished", 30)
+    assert slurm.wait(number) == "COMPLETED"
+    nothing_left(slurm, run)
+
+
 def test_after_scancel_a_run_has_saved_and_left_nothing(slurm, job):
     run, number = job("cancel", steps=100_000, every=100_000, minutes=10)
     wait_until(lambda: events(run, "validated"), 300)
