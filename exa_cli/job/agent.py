@@ -11,6 +11,7 @@ a newer life has claimed the run while this node was cut off; then it ends its r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -63,10 +64,12 @@ class Agent:
             self.tidy(keep)
 
     def tell(self, **changes: Any) -> None:
-        """Give a sign now, with what is new in it."""
+        """Give a sign now, with what is new in it. One that cannot be written is a missing one:
+        a full filesystem must not end what keeps the node tidy."""
         with self._lock:
             self._sign = replace(self._sign, n=self._sign.n + 1, **changes)
-            put_sign(sign_file(self.folder, self.post.node), self._sign)
+            with contextlib.suppress(OSError):
+                put_sign(sign_file(self.folder, self.post.node), self._sign)
             self._signed = clock.monotonic()
 
     def prepare(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ stand still for a while; so may a node, and neither harms the ranks by itself.""
 TIDY_S = 30.0
 """How long nodes have to tidy. Batch systems give a job that ends about as much."""
 
+_LEAVE_S = 2.0
 _POLL_S = 0.2
 _READ_S = 1.0
 
@@ -49,7 +50,7 @@ class Farewell:
         step: the newest step any rank finished, None when unknown.
         memory_kill: whether a kernel ended a process for memory while the ranks ran.
         swept: leftovers removed, over all nodes.
-        lost: nodes that could not be tidied and whose logs stay there.
+        lost: sentences on nodes that could not be tidied.
     """
 
     step: int | None
@@ -160,23 +161,28 @@ class Agents:
 
     def _wait_for(self, phase: str) -> list[Sign]:
         """Every node's sign once all have reached a phase. Raises ExaError: one cannot."""
-        while waiting := [n for n in self.names if not self._reached(n, phase)]:
-            ended = self.launcher is not None and self.launcher.poll() is not None
-            self.ear.listen(waiting)
-            for name in waiting:
-                if (sign := self.ear.signs.get(name)) and sign.fault:
-                    raise _failure(name, sign.fault)
-            lost = silent(self.ear.since, clock.monotonic())
-            still = [n for n in waiting if not self._reached(n, phase)]
-            if still and (ended or set(still).intersection(lost)):
-                raise self._no_sign(still)
-            if still:
-                time.sleep(_POLL_S)
-        return [self.ear.signs[name] for name in self.names]
+        while True:
+            ended = self.launcher is None or self.launcher.poll() is not None
+            self.ear.listen(self._short_of(phase))
+            waiting = self._short_of(phase)
+            if not waiting:
+                return [self.ear.signs[name] for name in self.names]
+            self._check(waiting, ended)
+            time.sleep(_POLL_S)
 
-    def _reached(self, name: str, phase: str) -> bool:
-        sign = self.ear.signs.get(name)
-        return sign is not None and sign.reached(phase)
+    def _check(self, waiting: Sequence[str], ended: bool) -> None:
+        """Raise ExaError when there is no use in waiting any longer."""
+        for name in waiting:
+            if (sign := self.ear.signs.get(name)) and sign.fault:
+                raise _failure(name, sign.fault)
+        lost = set(silent(self.ear.since, clock.monotonic())).intersection(waiting)
+        if ended or lost:
+            raise self._no_sign(waiting if ended else sorted(lost))
+
+    def _short_of(self, phase: str) -> list[str]:
+        """The nodes that have not reached a phase."""
+        signs = self.ear.signs
+        return [n for n in self.names if n not in signs or not signs[n].reached(phase)]
 
     def _no_sign(self, names: Sequence[str]) -> Unreachable:
         words = _last_line(self.folder / "agents.log")
@@ -200,27 +206,37 @@ class Agents:
     def tidy(self, keep: Sequence[int]) -> Farewell:
         if self.launcher is not None:
             posts.order_tidy(self.folder, keep)
-            self._wait_for_leave()
-        signs = [self.ear.signs[name] for name in self.names if name in self.ear.signs]
+            self._wait_for_leave(self.launcher)
+        signs = list(self.ear.signs.values())
         beats = {rank: beat for sign in signs for rank, beat in sign.ranks.items()}
-        lost = tuple(n for n in self.names if self.launcher and not self._reached(n, "gone"))
         kills = any(sign.memory_kills for sign in signs)
-        return Farewell(node.newest_step(beats), kills, _total(signs), lost)
+        left = _total([sign for sign in signs if sign.reached("gone")])
+        return Farewell(node.newest_step(beats), kills, left, tuple(self._untidy()))
 
-    def _wait_for_leave(self) -> None:
+    def _wait_for_leave(self, launcher: subprocess.Popen[bytes]) -> None:
         """Until every agent that still gives signs has left, at most `TIDY_S`."""
         give_up = clock.monotonic() + TIDY_S
-        while self.launcher and self.launcher.poll() is None and clock.monotonic() < give_up:
-            self.ear.listen([n for n in self.names if not self._reached(n, "gone")])
-            lost = silent(self.ear.since, clock.monotonic())
-            if all(self._reached(n, "gone") or n in lost for n in self.names):
-                give_up = min(give_up, clock.monotonic() + 2.0)
+        while launcher.poll() is None and clock.monotonic() < give_up:
+            self.ear.listen(self._short_of("gone"))
+            if not set(self._short_of("gone")).difference(
+                silent(self.ear.since, clock.monotonic())
+            ):
+                break
             time.sleep(_POLL_S)
         self.ear.listen(self.names)
-        if self.launcher and self.launcher.poll() is None:
-            self.launcher.kill()
-        if self.launcher:
-            self.launcher.wait()
+        try:
+            launcher.wait(_LEAVE_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+
+    def _untidy(self) -> Iterator[str]:
+        """What is to be said of nodes that were not left as they were found."""
+        for name in self._short_of("gone") if self.launcher else ():
+            yield f"{name}: its agent gave no answer; logs of its ranks stay there"
+        for name, sign in self.ear.signs.items():
+            if sign.fault and sign.reached("gone"):
+                yield f"{name} could not be tidied: {sign.fault['what']}"
 
 
 def _total(signs: Sequence[Sign]) -> node.Swept:
