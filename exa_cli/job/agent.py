@@ -99,7 +99,8 @@ class Agent:
     def look(self) -> None:
         """Tell how the node's ranks are; note the shared memory they use."""
         if self._sign.reached("ready"):
-            node.note_segments([self.post])
+            with contextlib.suppress(OSError):  # a full disk: noted again at the next look
+                node.note_segments([self.post])
         self.tell(
             notice=self.notice.signal,
             memory_kills=node.memory_kills() - self.kills,

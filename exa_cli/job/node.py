@@ -64,7 +64,7 @@ class Swept:
 
 
 def sweep(posts: Sequence[Post], spare: proc.Process | None = None) -> Swept:
-    """End what earlier lives left on this machine, and forget their scratch.
+    """End what earlier lives left on this machine, forget their scratch and make our own.
 
     Args:
         spare: the supervisor, where it is not the caller or the caller's parent; it and its
@@ -79,6 +79,8 @@ def sweep(posts: Sequence[Post], spare: proc.Process | None = None) -> Swept:
     swept = _end(posts[0].run_dir, [scratch / SEGMENTS for scratch in older], spare)
     for scratch in older:
         shutil.rmtree(scratch, ignore_errors=True)
+    for post in posts:
+        post.scratch.mkdir(parents=True, exist_ok=True)
     return swept
 
 

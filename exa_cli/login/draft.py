@@ -85,10 +85,10 @@ def draft(path: Path, options: Options) -> Draft:
 
 def machine(profile: SiteProfile) -> Machine:
     """What the plan has to know of a site."""
-    from exa_cli.sites.detect import cores
+    from exa_cli.sites.detect import cores, has_bf16_units
 
     node = profile.node
-    return Machine(node.count, node.ranks_per_node, cores(node))
+    return Machine(node.count, node.ranks_per_node, cores(node), has_bf16_units(profile))
 
 
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ steps = {steps}
 seq_len = 64
 global_batch = 4
 microbatch = 1
+validate_every = 4
 validate_windows = 4
 threads = 1
 [checkpoint]

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from exa_cli.base import proc
 from exa_cli.base.errors import Invalid, Unreachable
 from exa_cli.base.files import write_json
-from exa_cli.job import node, nodes, posts
+from exa_cli.job import node, nodes, posts, sweep
 from exa_cli.job.agent import Agent
 from exa_cli.job.node import Post
 from exa_cli.job.nodes import Agents, Here
@@ -65,9 +66,9 @@ def agents(post):
         made.launcher.wait()
 
 
-def leftover(post):
-    """A process of an earlier life: its parent is gone, as after a crash."""
-    shell = ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *SLEEPER]
+def leftover(post, argv=SLEEPER):
+    """A process of the run whose parent is gone, as after a crash, or is another node's daemon."""
+    shell = ["sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *argv]
     env = {**os.environ, "EXA_RUN_DIR": str(post.run_dir)}
     told = subprocess.run(shell, env=env, capture_output=True, text=True, check=True).stdout
     return proc.identify(int(told))
@@ -94,6 +95,28 @@ def test_a_life_through_an_agent_sweeps_stages_tells_and_leaves_nothing(post, ag
     assert (post.run_dir / "life/ranks/000000.log").read_text() == "words"
     assert not post.scratch.exists()
     assert agents.launcher.returncode == 0
+
+
+def test_shared_memory_of_a_killed_rank_is_removed_by_its_agent(post, agents):
+    segment = Path(f"/dev/shm/exa-agents-{os.getpid()}")
+    segment.write_bytes(b"\0" * 4096)
+    code = (
+        "import mmap, sys, time\n"
+        "f = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 4096); time.sleep(600)"
+    )
+    try:
+        agents.sweep()
+        agents.stage()
+        rank = leftover(post, [sys.executable, "-c", code, str(segment)])
+        give_up = time.monotonic() + 30
+        while str(segment) not in sweep.recorded(post.segments):
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        proc.send(rank, signal.SIGKILL)
+        assert agents.tidy([]).swept.segments == 1
+        assert not segment.exists()
+    finally:
+        segment.unlink(missing_ok=True)
 
 
 def test_here_does_the_same_without_an_agent(post):
