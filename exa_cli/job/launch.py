@@ -86,7 +86,8 @@ def nodes_of(here: Allocation) -> Nodes:
     """The life's nodes: by agents where the site says how to start them, else this machine."""
     for part in ("ranks", "stacks"):
         (here.folder / part).mkdir(parents=True, exist_ok=True)
-    write_text(here.folder / "hosts", "".join(f"{node}\n" for node in here.nodes))
+    if not here.site.node.virtual:
+        write_text(here.folder / "hosts", "".join(f"{node}\n" for node in here.nodes))
     grammar = here.site.launcher.agents
     if grammar is None:
         return Here(here.posts(), here.folder)

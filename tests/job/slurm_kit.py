@@ -31,6 +31,8 @@ moe_period = 2
 [data]
 path = {data!r}
 vocab = 320
+[parallel]
+ranks_per_node = {each}
 [train]
 steps = {steps}
 seq_len = 64
@@ -54,14 +56,18 @@ while [ -e "$lives/$life" ]; do life=$((life + 1)); done
 mkdir -p "$lives"
 mkdir "$lives/$life" || exit 79
 exec </dev/null >>"$lives/$life/stdout.log" 2>&1
-exec {python} -m exa_cli job "$EXA_RUN_DIR" --attempt {attempt} --life "$life"
+set -- {python} -m exa_cli job "$EXA_RUN_DIR" --attempt {attempt} --life "$life"
+[ -n "$EXA_TEST_LINGER" ] || exec "$@"
+"$@"
+sleep "$EXA_TEST_LINGER"
 """
 
 
 def make_run(folder, data, name="demo", **changes):
     """A run directory as ``exa submit`` makes it, without a submission."""
     asked = {
-        "nodes": 4, "steps": 20, "every": 5, "walltime": "00:10:00", "stop_before": "00:00:20",
+        "nodes": 4, "each": 1, "steps": 20, "every": 5,
+        "walltime": "00:10:00", "stop_before": "00:00:20",
         **changes,
     }  # fmt: skip
     path = folder / f"{name}.toml"
@@ -103,10 +109,12 @@ class Slurm:
 
     def sbatch(self, run, *options, attempt="001", minutes=10):
         """Submit an attempt of a run; the job's id. Slurm's own output file is never looked at."""
-        nodes = run.plan()["parallel"]["nodes"]
+        asked = run.plan()["parallel"]
+        nodes, each = asked["nodes"], asked["ranks_per_node"]
         return self.run(
-            "sbatch", "--parsable", "-p", "prod", "-N", nodes, "--ntasks-per-node=1", "-c", 8,
-            "--mem=3500", "-t", minutes, "-J", run.tag(attempt), "-D", run.path, "-o", "/dev/null",
+            "sbatch", "--parsable", "-p", "prod", "-N", nodes, f"--ntasks-per-node={each}",
+            "-c", 8 // each, "--mem=3500", "-t", minutes, "-J", run.tag(attempt), "-D", run.path,
+            "-o", "/dev/null",
             *options, run.attempt(attempt) / "script.sh",
         ).strip()  # fmt: skip
 

@@ -152,6 +152,28 @@ def test_ranks_and_agents_end_with_their_supervisor_and_the_next_life_goes_on(sl
     nothing_left(slurm, run)
 
 
+def test_ranks_and_agents_end_with_their_supervisor_even_if_the_job_goes_on(slurm, job):
+    """A script that goes on after exa job: the launchers alone have to end what they started."""
+    run, number = job("bare", "--export=ALL,EXA_TEST_LINGER=120", steps=100_000)
+    training(run)
+    node, pid = supervisor(slurm, run)
+    slurm.inside(node, "kill", "-KILL", pid)
+    words = ("exa_train", "exa_cli")
+    wait_until(
+        lambda: not any(slurm.processes(n, run, word) for n in slurm.nodes for word in words), 30
+    )
+    assert slurm.state(number) == "RUNNING"
+
+
+def test_ranks_fill_node_after_node(slurm, job):
+    run, number = job("two", nodes=2, each=2, steps=4, every=4)
+    assert slurm.wait(number, 400) == "COMPLETED"
+    seen = json.loads((life(run) / "health.json").read_text())["ranks"]
+    first = seen[0]["host"]
+    assert [r["host"] == first for r in seen] == [True, True, False, False]
+    assert (end(run)["cause"], end(run)["step"]) == ("finished", 4)
+
+
 def test_a_requeued_job_goes_on_as_its_next_life(slurm, job):
     run, number = job("again", steps=30, every=100)
     wait_until(lambda: events(run, "validated"), 300)
