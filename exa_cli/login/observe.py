@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from exa_cli.base import clock
@@ -18,6 +18,7 @@ from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
+from exa_cli.schedulers import asked
 from exa_cli.schedulers.registry import make
 from exa_cli.schedulers.types import JobState, Scheduler, Settings
 from exa_cli.script.job import LIFE_TAKEN
@@ -44,32 +45,70 @@ def scheduler_of(site: SiteProfile) -> Scheduler:
 
 def scheduler(run: RunDir) -> Scheduler:
     """The batch system a run was submitted to, from its frozen profile."""
-    return scheduler_of(read_frozen(run.path / "site.toml"))
+    return scheduler_of(_profile(run))
 
 
-def look(runs: Iterable[RunDir]) -> list[View]:
-    """The state of runs, with one query per batch system."""
-    read = [(run, run.plan(), journal.read(run.path)) for run in runs]
-    asked = {run.path: _open_jobs(events) for run, _, events in read}
-    answers: dict[str, JobState] = {}
-    trouble: dict[str, str] = {}
-    for kind, (batch, ids) in _by_scheduler(run for run, _, _ in read if asked[run.path]).items():
-        wanted = [job for run in ids for job in asked[run.path].values()]
-        try:
-            answers |= {f"{kind}\0{job}": s for job, s in batch.query(wanted).items()}
-        except Unreachable as error:
-            trouble[kind] = str(error)
-    return [
-        _view(run, plan, events, asked[run.path], answers, trouble) for run, plan, events in read
-    ]
+def _profile(run: RunDir) -> SiteProfile:
+    return read_frozen(run.path / "site.toml")
 
 
-def _by_scheduler(runs: Iterable[RunDir]) -> dict[str, tuple[Scheduler, list[RunDir]]]:
-    groups: dict[str, tuple[Scheduler, list[RunDir]]] = {}
-    for run in runs:
-        batch = scheduler(run)
-        groups.setdefault(batch.kind, (batch, []))[1].append(run)
+@dataclass(frozen=True)
+class _Read:
+    """What a run's own files say. ``jobs``: attempt → id, of jobs whose end they do not tell."""
+
+    run: RunDir
+    plan: dict[str, Any]
+    events: list[Event]
+    jobs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a batch system said: states by job, or why it said nothing."""
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    fault: str | None = None
+
+
+def look(runs: Iterable[RunDir], *, fresh: bool = False) -> list[View]:
+    """The state of runs, with one query per batch system.
+
+    An answer younger than the site's ``scheduler.poll_s`` may be another exa's. ``fresh`` asks
+    anew, for whoever decides on it whether something is submitted.
+    """
+    read = [_read(run) for run in runs]
+    heard = {kind: _ask(group, fresh) for kind, group in _by_scheduler(read).items()}
+    return [_view(one, heard.get(one.plan["scheduler"], _Heard())) for one in read]
+
+
+def _read(run: RunDir) -> _Read:
+    events = journal.read(run.path)
+    return _Read(run, run.plan(), events, _open_jobs(events))
+
+
+def _by_scheduler(read: Iterable[_Read]) -> dict[str, list[_Read]]:
+    """Runs with open jobs, by the kind of their batch system."""
+    groups: dict[str, list[_Read]] = {}
+    for one in read:
+        if one.jobs:
+            groups.setdefault(one.plan["scheduler"], []).append(one)
     return groups
+
+
+def _ask(group: list[_Read], fresh: bool) -> _Heard:
+    """One question for all jobs of a batch system. A single profile says how, and how often."""
+    profile = _profile(group[0].run)
+    batch = scheduler_of(profile)
+    jobs = [job for one in group for job in one.jobs.values()]
+    name = batch.shared_as()
+    floor = 0.0 if fresh else profile.scheduler.poll_s
+    try:
+        if name is None:
+            return _Heard(batch.query(jobs))
+        answers = asked.shared(batch.kind, name, os.environ)
+        return _Heard(answers.query(jobs, floor, batch.query))
+    except Unreachable as error:
+        return _Heard(fault=str(error))
 
 
 def _open_jobs(events: list[Event]) -> dict[str, str]:
@@ -84,25 +123,29 @@ def _ended(events: list[Event], attempt: str) -> bool:
     return any(e.kind == "ended" and state.place(e) == (attempt, newest) for e in own)
 
 
-def _view(
-    run: RunDir,
-    plan: dict[str, Any],
-    events: list[Event],
-    jobs: dict[str, str],
-    answers: dict[str, JobState],
-    trouble: dict[str, str],
-) -> View:
-    found = {key.partition("\0")[2]: s for key, s in answers.items()}
-    observed = {a: _observed(found[job], events, a) for a, job in jobs.items() if job in found}
+def _view(read: _Read, heard: _Heard) -> View:
+    run, events = read.run, read.events
+    said = {a: heard.states[job] for a, job in read.jobs.items() if job in heard.states}
+    observed = {a: _observed(state, events, a) for a, state in said.items()}
     newest = metrics.last(run.metrics / "metrics.jsonl")
     progress = newest["step"] if newest else 0
-    folded = state.fold(run.run_id, plan["train"]["steps"], events, observed, progress)
-    why = "; ".join(trouble.values()) if jobs and not observed else None
-    return View(run, plan, events, folded, why)
+    total = read.plan["train"]["steps"]
+    folded = state.fold(run.run_id, total, events, observed, progress)
+    return View(run, read.plan, events, folded, _trouble(read, heard, said))
+
+
+def _trouble(read: _Read, heard: _Heard, said: dict[str, JobState]) -> str | None:
+    """Why a run's jobs were not answered for, if they were not."""
+    if read.jobs and heard.fault:
+        return heard.fault
+    silent = [s.words or "no answer" for s in said.values() if s.answer == "not-answered"]
+    return "; ".join(dict.fromkeys(silent)) or None
 
 
 def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
     """A scheduler's answer with the policy's reading of it, for jobs that left no word."""
+    if job.state != "ended":
+        return _observed_live(job)
     status = job.exit_code if job.signal is None else -job.signal
     ended = classify(Seen(scheduler_reason=job.reason))
     silence = "the job ended without a word from its supervisor"
@@ -111,10 +154,21 @@ def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
         how += ": another copy of this job, started at the same moment, took its place"
     return Observed(
         state=job.state,
-        cause=ended.cause if job.state == "ended" else None,
+        cause=ended.cause,
         evidence=tuple(line for line in (silence, how, *ended.evidence[:1]) if line),
         started=job.started,
         ended=job.ended,
+        source=job.source,
+        age_s=job.age_s,
+    )
+
+
+def _observed_live(job: JobState) -> Observed:
+    """A job that has not ended, with what the batch system says of it."""
+    return Observed(
+        state=job.state,
+        evidence=(job.words,) if job.words else (),
+        started=job.started,
         source=job.source,
         age_s=job.age_s,
     )

@@ -209,7 +209,7 @@ def _cause(
     facts: _Facts, refused: Event | None, ended: Event | None, seen: Observed | None, state: str
 ) -> tuple[str | None, tuple[str, ...]]:
     if state != "ended":
-        return None, ()
+        return None, seen.evidence if seen else ()
     if ended:
         return ended.fields["cause"], tuple(ended.fields.get("evidence", ()))
     if refused:

@@ -11,7 +11,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
-from exa_cli.schedulers.slurm import chain, head, outcome
+from exa_cli.schedulers.slurm import chain, head, outcome, states
 from exa_cli.schedulers.slurm.chain import NOTHING, Heard, Sources
 from exa_cli.schedulers.slurm.commands import Commands
 from exa_cli.schedulers.slurm.submission import Submission
@@ -104,10 +104,18 @@ class Slurm:
 
         Raises Refused when it does not run, NotFound for what is no id, or Unreachable.
         """
+        job = _checked(job_id)
+        heard = self._commands.scontrol([job])
+        if heard.fault:
+            raise Unreachable(heard.fault, hint="no signal was sent")
+        row = heard.rows.get(chain.whole(job))
+        # For a job that waits scancel itself tries again and again, for half a minute.
+        if row is None or states.meaning(row.state).phase != "running":
+            raise Refused(f"the job {job_id} does not run: {row.state if row else 'not known'}")
         name = signals.Signals(signum).name.removeprefix("SIG")
-        done = self._commands.scancel("--batch", "--signal", name, _checked(job_id))
+        done = self._commands.scancel("--batch", "--signal", name, job)
         if done.code != 0:
-            raise Refused(f"the job {job_id} does not run: {outcome.said(done.err)}")
+            raise Refused(f"scancel: {outcome.said(done.err)}")
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from exa_cli.schedulers.slurm import states
 from exa_cli.schedulers.slurm.read import Row
-from exa_cli.schedulers.types import JobState
+from exa_cli.schedulers.types import EndReason, JobState
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def for_accounting(jobs: Iterable[str], squeue: Heard) -> list[str]:
 
 
 def for_scontrol(jobs: Iterable[str], sources: Sources) -> list[str]:
-    """Jobs that accounting does not tell about either."""
+    """Jobs that accounting does not tell about either, or not exactly."""
     if sources.squeue.fault:
         return []
-    return [j for j in for_accounting(jobs, sources.squeue) if not _ended(sources.sacct.rows, j)]
+    return [j for j in for_accounting(jobs, sources.squeue) if not _told(sources, j)]
 
 
 def answer(job: str, sources: Sources) -> JobState:
@@ -122,8 +122,12 @@ def _lives(row: Row | None) -> bool:
     return row is not None and states.meaning(row.state).phase != "ended"
 
 
-def _ended(rows: Mapping[str, Row], job: str) -> bool:
-    return job in rows and states.meaning(rows[job].state).phase == "ended"
+def _told(sources: Sources, job: str) -> bool:
+    """Whether accounting has the end of a job, and what is known of its exit status there is."""
+    kept = sources.sacct.rows.get(job)
+    if kept is None or states.meaning(kept.state).phase != "ended":
+        return False
+    return job not in sources.squeue.rows or (kept.code is not None and kept.code.certain)
 
 
 def _state(row: Row, source: str, kept: Row | None) -> JobState:
@@ -141,16 +145,21 @@ def _state(row: Row, source: str, kept: Row | None) -> JobState:
         source=source,
         exit_code=states.exit_code(reason, code),
         signal=states.end_signal(code),
-        started=None if reason == "launch-failed" else row.started,
+        started=None if _never_started(row, reason) else row.started,
         ended=row.ended,
         reason=reason,
         words=_end_words(row, code),
     )
 
 
+def _never_started(row: Row, reason: EndReason | None) -> bool:
+    """A job that was cancelled in the queue has one time for its start and its end (recorded)."""
+    return reason == "launch-failed" or (reason == "cancelled" and row.started == row.ended)
+
+
 def _end_words(row: Row, code: states.Code | None) -> str:
     """Slurm's Reason is left out where the code says more: it is wrong after a signal."""
-    parts = [row.state, code.text if code and (code.exit or code.signal) else row.why]
+    parts = [row.state, code.text if code and code.text else row.why]
     return ", ".join(part for part in parts if part)
 
 

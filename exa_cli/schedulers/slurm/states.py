@@ -88,9 +88,19 @@ class Code:
     exact: bool = True
 
     @property
+    def certain(self) -> bool:
+        """Whether the exit status is what the script gave."""
+        return self.exact or not 0 < self.exit < 128
+
+    @property
     def text(self) -> str:
-        doubt = "" if self.exact or not 0 < self.exit < 128 else f", or {self.exit + 128}"
-        return f"exit {self.exit}{doubt}" if not self.signal else f"signal {self.signal}"
+        """In words; "" for a plain success, and for a number that only the state explains."""
+        if self.signal == NO_OUTPUT:
+            return "its output file could not be opened"
+        if self.signal:
+            return f"signal {self.signal}" if self.signal <= _LAST_SIGNAL else ""
+        doubt = "" if self.certain else f", or {self.exit + 128}"
+        return f"exit {self.exit}{doubt}" if self.exit else ""
 
 
 NO_OUTPUT = 53
