@@ -148,7 +148,9 @@ def _scontrol_row(line: str) -> Row:
     job = fields["HetJobId"] or fields["ArrayJobId"] or fields["JobId"]
     times = _time(fields["StartTime"]), _time(fields["EndTime"])
     code = states.code(fields["ExitCode"], exact=True)
-    return Row(_job(job), _state(fields["JobState"]), code, *times, _reason(why[1] if why else ""))
+    # It writes job_requeued_in_held_state where squeue writes it with blanks (recorded).
+    reason = _reason(why[1] if why else "").replace("_", " ")
+    return Row(_job(job), _state(fields["JobState"]), code, *times, reason)
 
 
 def _job(text: str) -> str:
