@@ -58,7 +58,7 @@ def _say_spent() -> None:
 
 
 def _list(as_json: bool) -> None:
-    views = observe.look(all_runs())
+    views = observe.look(all_runs(), brief=True)
     rows = [observe.summary(view) for view in views]
     if as_json:
         emit({"schema": 1, "runs": rows})
@@ -68,9 +68,18 @@ def _list(as_json: bool) -> None:
             click.echo(_row(row, width))
     else:
         click.echo("no runs yet; exa init && exa submit run.toml makes one", err=True)
+    _warn_once(views)
+
+
+def _warn_once(views: list[View]) -> None:
+    """One warning for each trouble, however many runs have it."""
+    troubles: dict[str, list[str]] = {}
     for view in views:
         if view.trouble:
-            warn(f"{view.run.run_id}: {view.trouble}")
+            troubles.setdefault(view.trouble, []).append(view.run.run_id)
+    for trouble, runs in troubles.items():
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        warn(f"{runs[0]}{more}: {trouble}")
 
 
 def _row(row: dict[str, Any], width: int) -> str:

@@ -9,19 +9,16 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import Unreachable
-from exa_cli.checkpoint import select, verify
 from exa_cli.login import metrics
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
 from exa_cli.runs import journal, state
-from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
 from exa_cli.schedulers import asked
 from exa_cli.schedulers.registry import make
 from exa_cli.schedulers.types import JobState, Scheduler, Settings
-from exa_cli.script.job import LIFE_TAKEN
 from exa_cli.sites.load import read_frozen
 from exa_cli.sites.schema import SiteProfile
 
@@ -70,19 +67,22 @@ class _Heard:
     fault: str | None = None
 
 
-def look(runs: Iterable[RunDir], *, fresh: bool = False) -> list[View]:
+def look(runs: Iterable[RunDir], *, fresh: bool = False, brief: bool = False) -> list[View]:
     """The state of runs, with one query per batch system.
 
-    An answer younger than the site's ``scheduler.poll_s`` may be another exa's. ``fresh`` asks
-    anew, for whoever decides on it whether something is submitted.
+    Args:
+        runs: any number of them.
+        fresh: ask anew, for whoever decides by it whether something is submitted. Otherwise an
+            answer younger than the site's ``scheduler.poll_s`` may be another exa's.
+        brief: do not read what only a run in detail needs.
     """
-    read = [_read(run) for run in runs]
+    read = [_read(run, brief) for run in runs]
     heard = {kind: _ask(group, fresh) for kind, group in _by_scheduler(read).items()}
     return [_view(one, heard.get(one.plan["scheduler"], _Heard())) for one in read]
 
 
-def _read(run: RunDir) -> _Read:
-    events = journal.read(run.path)
+def _read(run: RunDir, brief: bool) -> _Read:
+    events = journal.read(run.path, brief=brief)
     return _Read(run, run.plan(), events, _open_jobs(events))
 
 
@@ -127,11 +127,17 @@ def _view(read: _Read, heard: _Heard) -> View:
     run, events = read.run, read.events
     said = {a: heard.states[job] for a, job in read.jobs.items() if job in heard.states}
     observed = {a: _observed(state, events, a) for a, state in said.items()}
-    newest = metrics.last(run.metrics / "metrics.jsonl")
-    progress = newest["step"] if newest else 0
     total = read.plan["train"]["steps"]
-    folded = state.fold(run.run_id, total, events, observed, progress)
+    folded = state.fold(run.run_id, total, events, observed, _progress(read))
     return View(run, read.plan, events, folded, _trouble(read, heard, said))
+
+
+def _progress(read: _Read) -> int:
+    """The newest step the metrics show; of no interest where the journal knows the last."""
+    if any(event.kind == "done" for event in read.events):
+        return 0
+    newest = metrics.last(read.run.metrics / "metrics.jsonl")
+    return newest["step"] if newest else 0
 
 
 def _trouble(read: _Read, heard: _Heard, said: dict[str, JobState]) -> str | None:
@@ -150,7 +156,7 @@ def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
     ended = classify(Seen(scheduler_reason=job.reason))
     silence = "the job ended without a word from its supervisor"
     how = f"the scheduler saw {exit_words(status)}" if status is not None else (job.words or "")
-    if status == LIFE_TAKEN:
+    if _life_taken(status):
         how += ": another copy of this job, started at the same moment, took its place"
     return Observed(
         state=job.state,
@@ -161,6 +167,13 @@ def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
         source=job.source,
         age_s=job.age_s,
     )
+
+
+def _life_taken(status: int | None) -> bool:
+    """Whether a script ended because another copy of its job had taken its life."""
+    from exa_cli.script.job import LIFE_TAKEN
+
+    return status == LIFE_TAKEN
 
 
 def _observed_live(job: JobState) -> Observed:
@@ -176,6 +189,9 @@ def _observed_live(job: JobState) -> Observed:
 
 def checkpoint(run: RunDir) -> dict[str, Any] | None:
     """The newest checkpoint that counts, by structure; None while there is none."""
+    from exa_cli.checkpoint import select, verify
+    from exa_cli.runs.claims import counts, read_claims
+
     claims = read_claims(run.path)
     reports = verify.survey(run.checkpoints)
     chosen = select.choose(reports, lambda name, epoch: counts(claims, name, epoch))

@@ -109,6 +109,10 @@ class FakeSlurm:
         path.write_text("\n".join(kinds))
         (self.folder / f"calls.{command}").unlink(missing_ok=True)
 
+    def hold(self) -> None:
+        """Let every job wait from now on."""
+        (self.folder / "hold").touch()
+
     def plant(self, state: str, name: str = "exa-planted-001", **fields: Any) -> str:
         """A job in a state, as the controller and accounting have it. Its id."""
         job = {
@@ -238,7 +242,7 @@ def _accept(slurm: FakeSlurm, script: str) -> str:
     options = [shlex.split(line[7:]) for line in script.split("\n") if line.startswith("#SBATCH")]
     words = [word for option in options for word in option]
     name = next((w.partition("=")[2] for w in words if w.startswith("--job-name=")), "sbatch")
-    held = "--hold" in words
+    held = "--hold" in words or (slurm.folder / "hold").exists()
     job = {
         "name": name, "state": "PENDING", "reason": "JobHeldUser" if held else "None",
         "start": None, "end": None, "code": [0, 0], "kept": "PENDING", "known": True,
