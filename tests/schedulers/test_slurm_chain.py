@@ -79,12 +79,21 @@ def test_accounting_that_lags_gives_no_exit_status() -> None:
     assert (said.state, said.exit_code) == ("ended", None)
 
 
+def test_half_a_record_of_accounting_is_no_end() -> None:
+    """Seen while slurmdbd came back: ``26|FAILED|0:0|2026-11-25T23:21:28|Unknown``."""
+    half = Heard({"1": Row("1", "FAILED", Code(0, 0, exact=False), 10.0, None)})
+    assert chain.answer("1", Sources(DOWN, half)).answer == "not-answered"
+    assert chain.answer("1", Sources(NOTHING, half)).answer == "not-found"
+    assert chain.answer("1", Sources(has("FAILED"), half)).exit_code is None
+    assert chain.for_scontrol(["1"], Sources(has("FAILED"), half)) == ["1"]
+
+
 def test_only_what_is_missing_is_asked_for() -> None:
     queue = Heard({str(n): Row(str(n), s) for n, s in enumerate(["RUNNING", "FAILED"])})
     jobs = ["0", "1", "2", "3"]
     assert chain.for_accounting(jobs, queue) == ["1", "2", "3"]
-    kept = Heard({"1": Row("1", "FAILED", Code(3, 0, exact=False)),
-                  "2": Row("2", "FAILED", Code(3, 0, exact=False))})  # fmt: skip
+    code = Code(3, 0, exact=False)
+    kept = Heard({job: Row(job, "FAILED", code, 10.0, 20.0) for job in ("1", "2")})
     # 1 may be 3 or 131, and the controller can still tell; of 2 it cannot.
     assert chain.for_scontrol(jobs, Sources(queue, kept)) == ["1", "3"]
     assert chain.for_scontrol(jobs, Sources(DOWN, kept)) == []

@@ -91,8 +91,7 @@ def answer(job: str, sources: Sources) -> JobState:
         return _state(row, source, kept)
     silence = sources.squeue.fault or sources.scontrol.fault
     forgotten = not silence
-    meaning = states.meaning(kept.state) if kept else None
-    if kept and meaning and meaning.phase == "ended" and (meaning.final or forgotten):
+    if kept and _over(kept) and (states.meaning(kept.state).final or forgotten):
         return _state(kept, "sacct", None)
     if not forgotten:
         last = f"; accounting last said {kept.state}" if kept else ""
@@ -122,10 +121,16 @@ def _lives(row: Row | None) -> bool:
     return row is not None and states.meaning(row.state).phase != "ended"
 
 
+def _over(kept: Row) -> bool:
+    """Whether accounting has an end of a job, with its time. After an outage of slurmdbd one was
+    seen as FAILED, exit 0:0, End Unknown: half of what was still to come."""
+    return states.meaning(kept.state).phase == "ended" and kept.ended is not None
+
+
 def _told(sources: Sources, job: str) -> bool:
     """Whether accounting has the end of a job, and what is known of its exit status there is."""
     kept = sources.sacct.rows.get(job)
-    if kept is None or states.meaning(kept.state).phase != "ended":
+    if kept is None or not _over(kept):
         return False
     return job not in sources.squeue.rows or (kept.code is not None and kept.code.certain)
 
@@ -137,7 +142,7 @@ def _state(row: Row, source: str, kept: Row | None) -> JobState:
         started = row.started if phase == "running" else None
         return JobState(state=phase, source=source, started=started, words=_live_words(row))
     code = row.code
-    if code is None and kept and states.meaning(kept.state).phase == "ended":
+    if code is None and kept and _over(kept):
         code = kept.code
     reason = states.reason(row.state, code)
     return JobState(
