@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exa_cli.base import clock
 from exa_cli.base.errors import Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
@@ -133,16 +134,28 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     batch = observe.scheduler(run)
     if why_not := batch.usable():
         raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
+    since = _first_intent(run, attempt)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
-        job_id = _job_of(run, attempt, request, batch, journal)
+        job_id = _job_of(run, request, batch, journal, since)
         return _accept(run, attempt, request, job_id, journal)
 
 
+def _first_intent(run: RunDir, attempt: str) -> float:
+    """When an attempt was first meant to be submitted: no job of it is older."""
+    times = [
+        event.t
+        for event in journals.read(run.path)
+        if event.kind == "intent" and event.fields["attempt"] == attempt
+    ]
+    return min(times, default=clock.now())
+
+
 def _job_of(
-    run: RunDir, attempt: str, request: dict[str, Any], batch: Scheduler, journal: Journal
+    run: RunDir, request: dict[str, Any], batch: Scheduler, journal: Journal, since: float
 ) -> str:
-    if found := batch.find(request["tag"]):
+    attempt = request["attempt"]
+    if found := batch.find(request["tag"], since):
         say(f"found job {found[0]} of an interrupted submission; nothing is submitted again")
         batch.recover(found[0])
         return found[0]

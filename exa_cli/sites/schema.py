@@ -62,6 +62,15 @@ class SchedulerTable(Sourced):
     poll_s: float = key(
         30.0, help="Shortest time between two questions to it.", unit="seconds", minimum=0
     )
+    timeout_s: float = key(
+        30.0, help="How long one of its commands may take.", unit="seconds", minimum=1
+    )
+    retry_s: float = key(
+        120.0,
+        help="How long a submission that a busy batch system does not take is tried again.",
+        unit="seconds",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
