@@ -2,6 +2,8 @@
 
 import os
 
+pytest_plugins = ["lab.plugin"]
+
 
 def pytest_addoption(parser):
     parser.addoption(

@@ -153,6 +153,12 @@ class Launcher(Sourced):
     options: tuple[str, ...] = key(
         (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
     )
+    agents: tuple[str, ...] | None = key(
+        None,
+        help="What starts one small program on each node beside the ranks, each {ranks} being "
+        "a node's; absent = the kind's, or none: all nodes are the supervisor's machine.",
+        check=wrong_grammar,
+    )
     rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")
     size_variable: str | Unknown = key(UNKNOWN, help="Variable with the number of ranks.")
     local_rank_variable: str | Unknown = key(UNKNOWN, help="Variable with the rank on its node.")
@@ -302,6 +308,7 @@ def _completed(launcher: Launcher) -> Launcher:
     return replace(
         launcher,
         command=launcher.command or kind.command,
+        agents=launcher.agents or kind.agents,
         rank_variable=known(launcher.rank_variable, kind.rank),
         size_variable=known(launcher.size_variable, kind.size),
         local_rank_variable=known(launcher.local_rank_variable, kind.local_rank),

@@ -116,7 +116,7 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "node": sorted(["count", "total", "ranks_per_node", "cpus", "gpus", "virtual", *common]),
         "launcher": sorted(
             [
-                "kind", "command", "options", "rank_variable", "size_variable",
+                "kind", "command", "options", "agents", "rank_variable", "size_variable",
                 "local_rank_variable", *common,
             ]
         ),
