@@ -22,7 +22,7 @@ from exa_cli.login.draft import Draft
 from exa_cli.plan.freeze import DataFacts
 from exa_cli.plan.preflight import Check, Data, Facts, Place, failed, preflight
 from exa_cli.plan.sizes import sizes
-from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.rundir import RunDir, new_id
 from exa_cli.script.ask import Ask
 from exa_cli.script.render import Script
 from exa_cli.sites.choice import Choice, Job, Rejected, choose, refusals
@@ -88,6 +88,9 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     """
     faults: list[Check] = []
     data = plan = choice = None
+    if look and made.named:
+        with _noting("name", faults):
+            _refuse_taken(run.path.parent, made.name)
     with _noting("data", faults):
         data = drafts.expected_data(made)
     with _noting("layout", faults):
@@ -116,6 +119,16 @@ def _write(made: Draft, run: RunDir, plan: dict[str, Any], faults: list[Check]) 
         request = drafts.request(made, run, "001", plan)
         return Written(plan, request, drafts.script(made, run, request, plan))
     return None
+
+
+def _refuse_taken(root: Path, name: str) -> None:
+    """An early answer before data is prepared; the rename in `create` is the one that counts."""
+    if (root / new_id(name, unique=True)).exists() or list(root.glob(f"{name}-????")):
+        raise Invalid(
+            f"a run named {name} exists already",
+            where=str(root),
+            hint=f"exa resume {name} continues it; choose another --name for a new one",
+        )
 
 
 def _given(value: Any) -> Any:

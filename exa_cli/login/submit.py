@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Invalid, Refused
+from exa_cli.base.errors import Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
@@ -57,8 +56,6 @@ def new_run(made: Draft) -> RunDir:
     """
     root = runs_root()
     run_id = new_id(made.name, unique=made.named)
-    if made.named:
-        _refuse_taken(root, made.name)
     run = RunDir(root / run_id)
     seen = preview(made, run)
     seen.accepted()
@@ -72,16 +69,6 @@ def new_run(made: Draft) -> RunDir:
         "origin.json": {"schema": 1, "run_file": made.doc.name, "origins": _origins(made)},
     }
     return create(root, run_id, files)
-
-
-def _refuse_taken(root: Path, name: str) -> None:
-    """An early answer before data is prepared; the rename in `create` is the one that counts."""
-    if (root / new_id(name, unique=True)).exists() or list(root.glob(f"{name}-????")):
-        raise Invalid(
-            f"a run named {name} exists already",
-            where=str(root),
-            hint=f"exa resume {name} continues it; choose another --name for a new one",
-        )
 
 
 def _origins(made: Draft) -> dict[str, str]:

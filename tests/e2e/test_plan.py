@@ -9,6 +9,7 @@ SCHEMA = {
     "checkpoint": dict, "preflight": list,
 }  # fmt: skip
 
+AUTO = ("--set", "train.global_batch=auto")
 FOUR_FAULTS = (
     *("--nodes", "17", "--set", "data.path=/nowhere"),
     *("--set", "train.global_batch=3", "--set", 'resources.after=["1"]'),
@@ -71,6 +72,16 @@ def test_a_run_directory_that_cannot_be_made_stops_a_submit_before_the_data_is_p
     assert (
         "run directory" in exa("submit", path, *words, "--dry-run").stderr.split("Not checked")[1]
     )
+
+
+def test_a_name_that_is_taken_is_a_fault_among_the_others(exa):
+    path, _ = exa.runfile()
+    taken = exa.home / "runs" / "mine-0000"
+    taken.mkdir(parents=True)
+    for verb in ("plan", "submit"):
+        done = exa(verb, path, "--name", "mine", "--nodes", "17", *AUTO, expect=3)
+        assert "2 faults" in done.stderr and "exa resume mine continues it" in done.stderr
+    taken.rmdir()
 
 
 def test_a_site_refuses_by_its_own_table_with_the_nearest_that_run(exa):
