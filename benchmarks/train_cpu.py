@@ -86,10 +86,11 @@ def launched(args: argparse.Namespace, folder: Path, ranks: int) -> dict[str, An
 
 
 def worker(args: argparse.Namespace) -> int:
-    from exa_train import ending, program
+    from exa_train import ending
+    from exa_train.rise import Rise
 
     folder: Path = args.worker
-    rise = program.Rise(folder / "life" / "launch.json")
+    rise = Rise(folder / "life" / "launch.json")
     if args.collectives:
         from mpi4py import MPI
 

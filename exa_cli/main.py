@@ -20,6 +20,7 @@ from exa_cli.base.errors import ExaError
 VERBS = {
     "init": "Write a commented run file that runs as it stands.",
     "submit": "Plan a run, write its script and submit it.",
+    "plan": "Show what a submit would do, and why; submit nothing.",
     "resume": "Continue a run from its last committed step.",
     "status": "Show runs, or one run in detail.",
     "logs": "Show what a run printed.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -23,9 +23,7 @@ from exa_train.outside import Ear
 from exa_train.parallel import Engine, spread
 from exa_train.plan import Life, Plan, Rank
 from exa_train.pulse import Pulse
-
-if TYPE_CHECKING:
-    from exa_train.program import Rise
+from exa_train.rise import Rise
 
 
 def trainer(rise: Rise, plan: Plan, life: Life) -> Trainer:
@@ -101,7 +99,8 @@ def model(plan: Plan, here: Device) -> tuple[Engine, torch.optim.AdamW]:
 def speed(rise: Rise, plan: Plan, here: Device) -> Speed:
     """What utilisation is stated against, summed over ranks. Collective."""
     flops = families.family_of(plan.model).flops(plan.model, plan.train.seq_len).training
-    measured = devices.measured_peak(here, plan.train.precision)
+    products = devices.measured_peaks(here, plan.train.precision)
+    measured = max(products.values())
     core = devices.believable(
         devices.core_peak(Path("/proc/cpuinfo").read_text(), plan.train.precision),
         measured,
@@ -117,4 +116,6 @@ def speed(rise: Rise, plan: Plan, here: Device) -> Speed:
         f"{flops / 1e6:.1f} MFLOP a token; matmul peak {peaks['measured'] / 1e9:.0f} GFLOP/s over "
         f"{len(every)} ranks (measured); core peak: {core.why}"
     )
+    if measured > products[plan.train.precision]:
+        rise.say(devices.slower_words(products))
     return Speed(flops, peaks)

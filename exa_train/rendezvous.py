@@ -14,12 +14,12 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from exa_cli.base import proc
 from exa_train.faults import LaunchFailed
 
 TIMEOUT = timedelta(minutes=30)
@@ -33,9 +33,11 @@ _SIOCGIFADDR = 0x8915
 
 @dataclass(frozen=True)
 class Host:
-    """Where a rank runs. ``machine`` is the kernel's boot id: equal names do not prove one host.
+    """Where a rank runs.
 
     Attributes:
+        machine: what has one loopback: the kernel's boot id and the network namespace. Equal
+            names do not prove one host, and containers of one host have a loopback each.
         chosen: address of the interface the user named in GLOO_SOCKET_IFNAME, if any.
         named: address the host's own name resolves to, if it resolves.
         routed: source address of the default route, if there is one.
@@ -89,16 +91,16 @@ def this_host(interfaces: Mapping[str, str], environ: Mapping[str, str]) -> Host
     wish = environ.get(INTERFACE, "").split(",")[0]
     return Host(
         name=socket.gethostname(),
-        machine=_boot_id(),
+        machine=_loopback(),
         chosen=interfaces.get(wish),
         named=named,
         routed=_attempt(_default_route),
     )
 
 
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else socket.gethostname()
+def _loopback() -> str:
+    """A name for the loopback interface that this process reaches."""
+    return f"{proc.boot_id()} {os.readlink(proc.PROC / 'self/ns/net')}"
 
 
 def _attempt(look: Any) -> str | None:

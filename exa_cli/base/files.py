@@ -54,6 +54,16 @@ def write_text(target: Path, text: str) -> None:
     write_bytes(target, text.encode())
 
 
+def write_private(target: Path, text: str) -> None:
+    """Replace ``target`` atomically, readable by its owner only. Not durable: for what can be
+    made again."""
+    with _temporary(target) as tmp:
+        fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.replace(tmp, target)
+
+
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """The one JSON form exa writes: stable key order as given, no NaN."""
     return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"

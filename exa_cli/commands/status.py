@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from exa_cli.base.errors import Unreachable
-from exa_cli.base.talk import warn
+from exa_cli.base.talk import say, warn
 from exa_cli.commands._common import emit, json_option
 from exa_cli.login import observe
 from exa_cli.login.observe import View
@@ -17,8 +17,9 @@ from exa_cli.runs.find import all_runs, find
 @click.command()
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--watch", is_flag=True, help="Keep looking until the job ends or Ctrl-C.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what was asked of the scheduler.")
 @json_option
-def command(run: str | None, watch: bool, as_json: bool) -> None:
+def command(run: str | None, watch: bool, verbose: bool, as_json: bool) -> None:
     """All runs, or RUN in detail.
 
     Each state says where it comes from and how old it is. "unknown" means that nobody answered;
@@ -29,6 +30,8 @@ def command(run: str | None, watch: bool, as_json: bool) -> None:
       exa status
       exa status demo --watch
     """
+    if verbose:
+        click.get_current_context().call_on_close(_say_spent)
     if run is None:
         _list(as_json)
         return
@@ -47,8 +50,15 @@ def command(run: str | None, watch: bool, as_json: bool) -> None:
     _complain_of(view)
 
 
+def _say_spent() -> None:
+    """What it cost the scheduler, also when the answer was an error."""
+    from exa_cli.schedulers import asked
+
+    say(asked.spent().words)
+
+
 def _list(as_json: bool) -> None:
-    views = observe.look(all_runs())
+    views = observe.look(all_runs(), brief=True)
     rows = [observe.summary(view) for view in views]
     if as_json:
         emit({"schema": 1, "runs": rows})
@@ -58,9 +68,18 @@ def _list(as_json: bool) -> None:
             click.echo(_row(row, width))
     else:
         click.echo("no runs yet; exa init && exa submit run.toml makes one", err=True)
+    _warn_once(views)
+
+
+def _warn_once(views: list[View]) -> None:
+    """One warning for each trouble, however many runs have it."""
+    troubles: dict[str, list[str]] = {}
     for view in views:
         if view.trouble:
-            warn(f"{view.run.run_id}: {view.trouble}")
+            troubles.setdefault(view.trouble, []).append(view.run.run_id)
+    for trouble, runs in troubles.items():
+        more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+        warn(f"{runs[0]}{more}: {trouble}")
 
 
 def _row(row: dict[str, Any], width: int) -> str:

@@ -10,6 +10,7 @@ from exa_cli.base.talk import say
 from exa_cli.commands._common import emit, json_option, wait_for
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Draft, Options
+from exa_cli.login.preflight import preview
 from exa_cli.runs.rundir import RunDir, runs_root
 
 
@@ -92,22 +93,24 @@ def _show_diff(made: Draft, name: str) -> None:
 def _show(made: Draft, explain: bool, as_json: bool) -> None:
     """What would be submitted; nothing is created and nobody is asked."""
     run = RunDir(runs_root() / "dryrun")
-    plan, request, script = drafts.scripted(made, run, "001")
+    seen = preview(made, run, look=False)
+    ready = seen.accepted()
+    script = ready.script
     if as_json:
         origins = [{"line": line, "origin": origin} for line, origin in script.explained()]
-        answer = {"schema": 1, "script": script.text, "request": request, "origins": origins}
-        emit({**answer, "plan": plan})
+        answer = {
+            "schema": 1,
+            "script": script.text,
+            "request": ready.request,
+            "origins": origins,
+        }
+        emit({**answer, "plan": ready.plan})
     elif explain:
         width = min(72, max(len(line) for line, _ in script.explained()))
         for line, origin in script.explained():
             click.echo(f"{line:<{width}}  # {origin}" if line else "")
     else:
         click.echo(script.text, nl=False)
-    _say_unchecked(plan["data"]["data_id"] is not None)
-
-
-def _say_unchecked(prepared: bool) -> None:
-    unchecked = ["that the scheduler accepts it", "free space", "the nodes' health"]
-    if not prepared:
-        unchecked.insert(0, "the data, which is not prepared yet")
-    say("dry run: nothing was created or submitted. Not checked: " + ", ".join(unchecked))
+    seen.warn()
+    unchecked = ", ".join(seen.unchecked)
+    say(f"dry run: nothing was created or submitted. Not checked: {unchecked}")

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Damaged
+from exa_cli.base.errors import Damaged, Invalid
 from exa_cli.base.files import read_json
-from exa_cli.job import layout
+from exa_cli.job import inside, layout
+from exa_cli.job.node import Post
 from exa_cli.job.watch import Limits
 from exa_cli.runs.rundir import RunDir
+from exa_cli.sites.detect import cores
 from exa_cli.sites.load import read_frozen
 from exa_cli.sites.paths import own_folder
 from exa_cli.sites.schema import SiteProfile
-from exa_cli.staging.copy import Item, Staged, stage
+from exa_cli.staging.copy import Item
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """One life's surroundings. ``base`` is the node-local folder, below which each node has one."""
+    """One life's surroundings.
+
+    Attributes:
+        nodes: names, in the order in which ranks fill them.
+        base: the node-local folder of this user, the same path on every node; below it, each
+            node has one of its own.
+        end: when the batch system ends the job, in seconds since the epoch.
+    """
 
     run: RunDir
     attempt: str
@@ -33,6 +42,7 @@ class Allocation:
     nodes: tuple[str, ...]
     base: Path
     began: float
+    end: float
 
     @property
     def folder(self) -> Path:
@@ -53,35 +63,39 @@ class Allocation:
             self.plan, list(self.nodes), self.base, self.run, self.attempt, self.life
         )
 
-    def scratch(self, node: str) -> Path:
-        return layout.scratch(self.base, node, self.run, self.attempt, self.life)
+    @property
+    def places(self) -> tuple[str, ...] | None:
+        """The node of each rank; None where all nodes are one machine and cannot be told apart."""
+        return None if self.site.node.virtual else tuple(rank["node"] for rank in self.ranks)
 
     @property
-    def segments(self) -> Path:
-        """The record of shared memory this life was seen to use on the first node."""
-        return self.scratch(self.nodes[0]) / "segments.json"
-
-    def older_scratch(self) -> Iterator[Path]:
-        """Scratch folders of this run's other lives on this machine."""
-        own = {self.scratch(node) for node in self.nodes}
-        for node in self.nodes:
-            folder = self.scratch(node).parent
-            if folder.is_dir():
-                yield from (path for path in folder.iterdir() if path not in own)
+    def cpus_per_rank(self) -> int | None:
+        """Cores of a rank, None when the site does not say."""
+        each = cores(self.site.node)
+        return None if each is None else max(1, each // self.plan["parallel"]["ranks_per_node"])
 
     def limits(self) -> Limits:
         """When the scheduler kills, and when to save and stop before that."""
-        end = self.began + self.request["walltime_s"]
-        return Limits(end, max(self.began, end - self.plan["policy"]["stop_before_s"]))
+        stop_at = self.end - self.plan["policy"]["stop_before_s"]
+        return Limits(self.end, max(self.began, stop_at))
 
-    def stage(self, node: str) -> Staged:
-        """Put the run's data on a node. Raises Damaged or Invalid."""
-        target = layout.data_folder(self.base, node, self.plan["data"]["data_id"])
-        return stage(Path(self.plan["data"]["dir"]), target, self.data_items())
-
-    def data_items(self) -> tuple[Item, ...]:
-        """What is staged of the prepared data."""
-        return data_items(Path(self.plan["data"]["dir"]))
+    def posts(self) -> tuple[Post, ...]:
+        """Every node's part. Raises Damaged when the data's manifest cannot be read."""
+        source, ranks = Path(self.plan["data"]["dir"]), self.ranks
+        items = data_items(source)
+        return tuple(
+            Post(
+                node=node,
+                run_dir=self.run.path,
+                base=self.base,
+                scratch=layout.scratch(self.base, node, self.run, self.attempt, self.life),
+                ranks=tuple(rank["rank"] for rank in ranks if rank["node"] == node),
+                source=source,
+                target=layout.data_folder(self.base, node, self.plan["data"]["data_id"]),
+                items=items,
+            )
+            for node in self.nodes
+        )
 
 
 def data_items(folder: Path) -> tuple[Item, ...]:
@@ -92,13 +106,13 @@ def data_items(folder: Path) -> tuple[Item, ...]:
     try:
         manifest = read_json(path)
         items = [Item(f["file"], f["bytes"], f["xxh3_128"]) for f in _shards(manifest)]
+        return (*items, Item(path.name, path.stat().st_size, checksum(path)))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(
             f"the data's manifest cannot be read: {error}",
             where=str(path),
             hint="prepare the data again with exa data prepare",
         ) from error
-    return (*items, Item(path.name, path.stat().st_size, checksum(path)))
 
 
 def _shards(manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,10 +120,15 @@ def _shards(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
-    """Read the frozen files and find the nodes this life was given."""
-    plan, request = run.plan(), run.request(attempt)
+    """Read the frozen files; find the nodes and the time this life was given.
+
+    Raises Damaged, or Invalid when the allocation is not what the plan wants.
+    """
+    plan, request, began = run.plan(), run.request(attempt), clock.now()
     site = read_frozen(run.path / "site.toml")
-    count = plan["parallel"]["nodes"]
+    kind = site.scheduler.kind
+    asked = began + request["walltime_s"]
+    told = inside.end(kind, os.environ, began)
     return Allocation(
         run=run,
         attempt=attempt,
@@ -117,7 +136,20 @@ def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
         plan=plan,
         request=request,
         site=site,
-        nodes=tuple(f"n{number}" for number in range(count)),
+        nodes=_nodes(site, plan["parallel"]["nodes"]),
         base=own_folder(site.local_storage.path, tempfile.gettempdir()),
-        began=clock.now(),
+        began=began,
+        end=asked if told is None else min(asked, told),
     )
+
+
+def _nodes(site: SiteProfile, count: int) -> tuple[str, ...]:
+    if site.node.virtual:
+        return tuple(f"n{number}" for number in range(count))
+    if site.launcher.agents is None and count > 1:
+        raise Invalid(
+            f"nothing starts an agent on each of {count} nodes",
+            where="launcher.agents in the site's profile",
+            hint='for Slurm: agents = ["srun", "--overlap", "--nodes={nodes}", "--ntasks={ranks}"]',
+        )
+    return inside.nodes(site.scheduler.kind, os.environ, count)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from exa_cli.base import proc
 from exa_cli.base.files import read_json
 from exa_cli.job.allocation import Allocation
-from exa_cli.job.launch import launcher_words, rank_signal
+from exa_cli.job.nodes import Farewell
+from exa_cli.job.words import failed_task, killed_for_memory, launcher_words, rank_signal, read
 from exa_cli.policy.cause import RankError, Seen
 from exa_cli.runs import journal
 from exa_cli.runs.journal import Event
@@ -22,28 +22,21 @@ def was_cancelled(here: Allocation) -> bool:
     return any(e.kind == "cancelled" and e.fields.get("attempt") == here.attempt for e in events)
 
 
-def memory_kills() -> int:
-    """How often the kernel has killed for memory since boot (proc_vmstat, oom_kill)."""
-    for line in (proc.PROC / "vmstat").read_text().splitlines():
-        if line.startswith("oom_kill "):
-            return int(line.split()[1])
-    return 0
-
-
-def gather(here: Allocation, status: int, reason: str | None, memory_kill: bool) -> Seen:
-    """Everything the classifier looks at."""
+def gather(here: Allocation, status: int, reason: str | None) -> Seen:
+    """Everything the classifier looks at, but for what the nodes say at their `farewell`."""
     mine = list(_own_events(here))
     kinds = {event.kind for event in mine}
     stopped = reason if "stopped" in kinds else None
-    words = launcher_words(here.folder)
+    text = read(here.folder / "launcher.log")
+    words = launcher_words(text)
     return Seen(
         done="done" in kinds,
         cancelled=reason == "cancelled" or was_cancelled(here),
         rank_errors=tuple(_rank_errors(here.folder)),
-        memory_kill=memory_kill and status != 0,
+        memory_kill=status != 0 and killed_for_memory(text),
         stopped_for=stopped,
         launcher_exit=status,
-        signal=rank_signal(here.folder),
+        signal=rank_signal(text),
         trained="training" in kinds,
         notes=(words,) if words and "done" not in kinds and not stopped else (),
     )
@@ -66,12 +59,28 @@ def _rank_errors(folder: Path) -> Iterator[RankError]:
             yield RankError(-1, "rank-failure", f"{path.name} cannot be read: {error}")
 
 
-def keep_logs(here: Allocation, seen: Seen) -> None:
-    """Copy rank 0's log and the failed ranks' logs; all of them when nobody said why."""
-    failed = {error.rank for error in seen.rank_errors}
-    clean = seen.done or seen.stopped_for or failed
-    for rank in here.ranks:
-        if rank["rank"] == 0 or rank["rank"] in failed or not clean:
-            source = Path(rank["log"])
-            if source.exists():
-                shutil.copyfile(source, here.folder / "ranks" / source.name)
+def logs_to_keep(here: Allocation, seen: Seen) -> tuple[int, ...]:
+    """The ranks whose logs go into the life's folder."""
+    return worth_keeping(seen, here.world, failed_task(read(here.folder / "launcher.log")))
+
+
+def worth_keeping(seen: Seen, world: int, named: int | None) -> tuple[int, ...]:
+    """Rank 0's log and the failed ranks'; all of them when nobody said why. Pure.
+
+    Args:
+        named: the rank that the launcher says went first. One that is killed says nothing itself,
+            and ranks that only noticed do not explain it.
+    """
+    reasons = {error.rank for error in seen.rank_errors if not error.echo}
+    if not seen.done and named is not None:
+        reasons.add(named)
+    if seen.done or seen.stopped_for or reasons:
+        noticed = {error.rank for error in seen.rank_errors}
+        return tuple(sorted({0, *reasons, *noticed} & set(range(world))))
+    return tuple(range(world))
+
+
+def farewell(seen: Seen, left: Farewell) -> Seen:
+    """What was seen, with what the nodes said when they were tidied. Pure."""
+    killed = seen.memory_kill or (left.memory_kill and seen.launcher_exit != 0)
+    return replace(seen, memory_kill=killed, notes=(*seen.notes, *left.lost))

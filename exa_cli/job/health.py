@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from exa_cli.job import inside
 from exa_cli.policy.cause import Health
 
 TORCH_RANGE = ((2, 8), (2, 14))
@@ -11,7 +13,11 @@ TORCH_RANGE = ((2, 8), (2, 14))
 
 
 def verdict(
-    seen: dict[str, Any] | None, world: int, words: str, scratch_bytes: int
+    seen: dict[str, Any] | None,
+    world: int,
+    words: str,
+    scratch_bytes: int,
+    places: Sequence[str] | None = None,
 ) -> Health | None:
     """What stands against launching, or None.
 
@@ -20,14 +26,26 @@ def verdict(
         world: ranks the plan wants.
         words: what the launcher said, for the case that the probe wrote nothing.
         scratch_bytes: bytes each node's local folder must have free.
+        places: the node of each rank by the plan; None where nodes share one machine.
     """
     if seen is None:
         return Health("ranks can talk", f"the probe under the launcher failed: {words}")
     ranks = seen["ranks"]
     if len(ranks) != world or seen["sum"] != world * (world + 1) // 2:
         return Health("ranks can talk", f"{len(ranks)} of {world} ranks answered")
-    faults = (fault for rank in ranks for fault in [_fault(rank, scratch_bytes)] if fault)
-    return next(faults, None)
+    faults = [_misplaced(rank, places) or _fault(rank, scratch_bytes) for rank in ranks]
+    return next((fault for fault in faults if fault), None)
+
+
+def _misplaced(rank: dict[str, Any], places: Sequence[str] | None) -> Health | None:
+    """Data and logs are where the plan puts a rank: elsewhere it would find nothing."""
+    if places is None:
+        return None
+    wanted = places[rank["rank"]]
+    if inside.which(list(dict.fromkeys(places)), rank["host"], rank["told_node"]) == wanted:
+        return None
+    text = f"the launcher started rank {rank['rank']} on {rank['host']}, the plan says {wanted}"
+    return Health("placement", text)
 
 
 def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from exa_cli.arith import families
 from exa_cli.base import proc
 from exa_cli.base.errors import ExaError, Unreachable
-from exa_cli.base.files import read_json, write_json
+from exa_cli.base.files import read_json, write_json, write_text
 from exa_cli.checkpoint import select, verify
 from exa_cli.job import health
-from exa_cli.job.allocation import Allocation
+from exa_cli.job.allocation import Allocation, data_items
+from exa_cli.job.nodes import Agents, Here, Nodes
 from exa_cli.policy.cause import Health
 from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.rundir import RunDir
@@ -45,10 +46,9 @@ def write_record(here: Allocation, epoch: int, candidates: Sequence[str]) -> Non
         "candidates": list(candidates),
         "rank_variable": here.site.launcher.rank_variable,
         "threads": here.plan["train"]["threads"],
+        "virtual": here.site.node.virtual,
         "ranks": here.ranks,
     }
-    for part in ("ranks", "stacks"):
-        (here.folder / part).mkdir(parents=True, exist_ok=True)
     write_json(here.folder / "launch.json", record)
 
 
@@ -66,8 +66,37 @@ def environment(here: Allocation) -> dict[str, str]:
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
     """argv of a Python module, once per rank, by the site's launcher."""
-    program = [sys.executable, "-m", module, *args]
-    return command(here.site.launcher, world=here.world, nodes=len(here.nodes), program=program)
+    return _launch_line(here, here.site.launcher.command, here.world, module, *args)
+
+
+def _launch_line(
+    here: Allocation, grammar: Sequence[str], world: int, module: str, *args: str
+) -> list[str]:
+    return command(
+        replace(here.site.launcher, command=tuple(grammar)),
+        world=world,
+        nodes=len(here.nodes),
+        program=[sys.executable, "-m", module, *args],
+        cpus_per_rank=here.cpus_per_rank,
+        hostfile=None if here.site.node.virtual else here.folder / "hosts",
+    )
+
+
+def nodes_of(here: Allocation) -> Nodes:
+    """The life's nodes: by agents where the site says how to start them, else this machine."""
+    for part in ("ranks", "stacks"):
+        (here.folder / part).mkdir(parents=True, exist_ok=True)
+    if not here.site.node.virtual:
+        write_text(here.folder / "hosts", "".join(f"{node}\n" for node in here.nodes))
+    grammar = here.site.launcher.agents
+    if grammar is None:
+        return Here(here.posts(), here.folder)
+
+    def start_agents(posts: Path) -> subprocess.Popen[bytes]:
+        argv = _launch_line(here, grammar, len(here.nodes), "exa_cli.job.agent", str(posts))
+        return _started(here, argv, "agents.log")
+
+    return Agents(here.posts(), here.folder, start_agents)
 
 
 def rank_argv(here: Allocation) -> list[str]:
@@ -84,11 +113,12 @@ def probe(here: Allocation) -> Health | None:
     except Unreachable as error:
         words = str(error)
     seen = read_json(out) if out.exists() else None
-    return health.verdict(seen, here.world, words, _local_bytes(here)) or _run_space(here)
+    bad = health.verdict(seen, here.world, words, _local_bytes(here), here.places)
+    return bad or _run_space(here)
 
 
 def _local_bytes(here: Allocation) -> int:
-    return sum(item.bytes for item in here.data_items())
+    return sum(item.bytes for item in data_items(Path(here.plan["data"]["dir"])))
 
 
 def _run_space(here: Allocation) -> Health | None:
@@ -111,16 +141,22 @@ def checkpoint_bytes(here: Allocation) -> int:
 
 
 def start(here: Allocation) -> subprocess.Popen[bytes]:
-    """Start the ranks.
+    """Start the ranks."""
+    return _started(here, rank_argv(here), "launcher.log")
 
-    They end with the supervisor: a launcher without it would run on unseen. SIGTERM is blocked
-    in the launcher: batch systems send it to every process of a job, and a launcher that obeys
-    ends its ranks while they save.
+
+def _started(here: Allocation, argv: list[str], log_name: str) -> subprocess.Popen[bytes]:
+    """A launcher at work.
+
+    It ends with the supervisor: without it, it would run on unseen. SIGTERM is blocked in it:
+    batch systems send it to every process of a job, and a launcher that obeys ends its ranks
+    while they save. (srun takes a SIGTERM that is blocked, too; Slurm's own notices never go to
+    srun: recordings, slurm/INDEX 19 and 22.)
     """
-    with open(here.folder / "launcher.log", "ab") as log:
+    with open(here.folder / log_name, "ab") as log:
         try:
             return subprocess.Popen(
-                rank_argv(here),
+                argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -129,7 +165,7 @@ def start(here: Allocation) -> subprocess.Popen[bytes]:
                 preexec_fn=_shielded(),
             )
         except OSError as error:
-            raise _no_launcher(here, error) from error
+            raise _no_launcher(argv[0], error) from error
 
 
 def _shielded() -> Callable[[], None]:
@@ -142,34 +178,9 @@ def _shielded() -> Callable[[], None]:
     return in_child
 
 
-def _no_launcher(here: Allocation, error: OSError) -> ExaError:
+def _no_launcher(program: str, error: OSError) -> ExaError:
     return Unreachable(
         f"cannot start the launcher: {error.strerror}",
-        where=rank_argv(here)[0],
+        where=program,
         hint="the site profile's [launcher] names it; is its MPI installed in this environment?",
     )
-
-
-def launcher_words(folder: Path) -> str:
-    """The telling lines of what the launcher printed: how it says a rank ended."""
-    try:
-        text = (folder / "launcher.log").read_text(errors="replace")
-    except OSError:
-        return ""
-    telling = [line.strip(" =") for line in text.splitlines() if _tells(line)]
-    return "; ".join(dict.fromkeys(line for line in telling if line))[:400]
-
-
-def rank_signal(folder: Path) -> int | None:
-    """The signal that ended a rank, as MPICH's and Open MPI's mpiexec print it; None if none."""
-    try:
-        text = (folder / "launcher.log").read_text(errors="replace")
-    except OSError:
-        return None
-    found = re.search(r"\(signal (\d+)\)|exited on signal (\d+)", text)
-    return int(found[1] or found[2]) if found else None
-
-
-def _tells(line: str) -> bool:
-    words = ("EXIT STRING", "EXIT CODE", "signal", "exa:", "error", "Error", "not found")
-    return any(word in line for word in words) and "IGNORE" not in line

@@ -18,6 +18,11 @@ def scratch(base: Path, node: str, run: RunDir, attempt: str, life: int) -> Path
     return node_folder(base, node) / "runs" / run.run_id / f"{attempt}-{life}"
 
 
+def log(scratch: Path, rank: int) -> Path:
+    """Where a rank's output goes."""
+    return scratch / "ranks" / f"{rank:06d}.log"
+
+
 def data_folder(base: Path, node: str, data_id: str) -> Path:
     """Where staged data lies: by content, so that the runs of a user share it."""
     return node_folder(base, node) / "data" / data_id
@@ -39,7 +44,7 @@ def place_ranks(
                 "local_rank": rank % each,
                 "scratch": str(folder),
                 "data_dir": str(data_folder(base, node, plan["data"]["data_id"])),
-                "log": str(folder / "ranks" / f"{rank:06d}.log"),
+                "log": str(log(folder, rank)),
                 "cpus": None,
             }
         )

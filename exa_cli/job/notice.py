@@ -19,5 +19,9 @@ class Notice:
         for wanted in WANTED:
             signal.signal(wanted, self._note)
 
+    def take(self, name: str | None) -> None:
+        """A notice that another node got, by the signal's name."""
+        self.signal = self.signal or name
+
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.signal = self.signal or signal.Signals(number).name
+        self.take(signal.Signals(number).name)

@@ -28,6 +28,7 @@ def look(scratch: Path, run_dir: Path) -> dict[str, Any]:
     missing = [name for name in ("torch", *NEEDED) if importlib.util.find_spec(name) is None]
     return {
         "host": platform.node(),
+        "told_node": os.environ.get("SLURMD_NODENAME"),
         "pid": os.getpid(),
         "python": platform.python_version(),
         "torch": None if "torch" in missing else importlib.metadata.version("torch"),

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
+
+from exa_cli.job import inside
 
 
 def my_rank(launch: dict[str, Any], environ: dict[str, str]) -> int:
@@ -26,6 +29,14 @@ def my_rank(launch: dict[str, Any], environ: dict[str, str]) -> int:
     return int(text)
 
 
+def check_place(launch: dict[str, Any], rank: int) -> None:
+    """Raise ValueError when this is not the node on which the plan puts a rank."""
+    names = list(dict.fromkeys(each["node"] for each in launch["ranks"]))
+    wanted = launch["ranks"][rank]["node"]
+    if not launch["virtual"] and inside.this_node(names) != wanted:
+        raise ValueError(f"rank {rank} was started on {socket.gethostname()}, not on {wanted}")
+
+
 def redirect(log: Path) -> None:
     """Send stdout and stderr to the rank's own log on its node."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -35,18 +46,31 @@ def redirect(log: Path) -> None:
     os.close(fd)
 
 
+def hear_when_ready() -> None:
+    """Let no notice end a rank that does not listen yet.
+
+    The launcher was started with SIGTERM blocked; a rank wants to hear it, once it can. Until
+    then it is ignored, as are the signals of Slurm's --signal, which reach every task: the
+    supervisor's stop.json says the same later. An ignored signal stays so through exec.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
 def main() -> None:
     path = Path(sys.argv[1])
     launch = json.loads(path.read_bytes())
     try:
-        me = launch["ranks"][my_rank(launch, dict(os.environ))]
+        rank = my_rank(launch, dict(os.environ))
+        check_place(launch, rank)
     except ValueError as error:
         sys.exit(f"exa: {error}")
+    me = launch["ranks"][rank]
     redirect(Path(me["log"]))
     if me["cpus"]:
         os.sched_setaffinity(0, me["cpus"])
-    # The launcher was started with SIGTERM blocked; a rank wants to hear it.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    hear_when_ready()
     os.environ["OMP_NUM_THREADS"] = str(launch["threads"])
     argv = [sys.executable, "-m", "exa_train", "--launch", str(path)]
     os.execv(sys.executable, argv)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import errno
 import os
 import platform
-import shutil
-from pathlib import Path
+from typing import Any
 
+from exa_cli.base import clock
 from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, launch, sweep
+from exa_cli.job import end, inside, launch
 from exa_cli.job.allocation import Allocation, open_allocation
+from exa_cli.job.node import Swept
+from exa_cli.job.nodes import Nodes
 from exa_cli.job.notice import Notice
-from exa_cli.job.watch import Watch, heartbeat
+from exa_cli.job.watch import Watch, stop_reason
 from exa_cli.policy.cause import Ended, Health, Seen, classify
 from exa_cli.runs import journal as journals
 from exa_cli.runs.claims import Claim, claim_next
@@ -45,7 +47,7 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
     notice = Notice()
     notice.listen()
     with Journal(run.path, journals.writer_name(f"job-{attempt}-{life}")) as journal:
-        journal.append("life", host=platform.node(), pid=os.getpid(), attempt=attempt, life=life)
+        journal.append("life", **_myself(attempt, life))
         try:
             seen, step = _live(run, attempt, life, journal, notice)
         except (ExaError, OSError) as error:
@@ -54,6 +56,12 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
         journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
     say(_last_words(ended))
     return _EXITS.get(ended.cause, STOP)
+
+
+def _myself(attempt: str, life: int) -> dict[str, Any]:
+    me = {"host": platform.node(), "pid": os.getpid(), "attempt": attempt, "life": life}
+    again = inside.restarts(os.environ)
+    return me if again is None else {**me, "restarts": again}
 
 
 def _cause_of(error: BaseException | None) -> str:
@@ -76,18 +84,42 @@ def _live(
     here = open_allocation(run, attempt, life)
     if end.was_cancelled(here):
         return Seen(cancelled=True), None
-    _clean_up_before(here)
-    if any(event.kind == "done" for event in journals.read(run.path)):
-        return Seen(done=True), here.plan["train"]["steps"]
-    claim = claim_next(run.path, attempt, life, lambda: launch.choice(run).candidates)
+    nodes, seen = launch.nodes_of(here), Seen()
+    try:
+        seen = _use(here, nodes, journal, notice)
+    finally:
+        left = nodes.tidy(end.logs_to_keep(here, seen))
+        _say_swept(left.swept)
+    return end.farewell(seen, left), here.plan["train"]["steps"] if seen.done else left.step
+
+
+def _use(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice) -> Seen:
+    """Everything that needs the nodes."""
+    _say_swept(nodes.sweep())
+    if any(event.kind == "done" for event in journals.read(here.run.path)):
+        return Seen(done=True)
+    bad = _claim(here, journal) or _prepare(here, nodes, journal)
+    if notice.signal:
+        return _stopped_early(here, notice.signal)
+    return Seen(health=bad) if bad else _run_ranks(here, nodes, journal, notice)
+
+
+def _stopped_early(here: Allocation, notice: str) -> Seen:
+    """A notice before any rank ran; whatever else went wrong, the notice explains it."""
+    reason = stop_reason(here.limits(), notice, end.was_cancelled(here), clock.now())
+    return Seen(cancelled=reason == "cancelled", stopped_for=reason)
+
+
+def _claim(here: Allocation, journal: Journal) -> Health | None:
+    """Claim the next epoch and write down what ranks have to know. A refusal, or None."""
+    run = here.run
+    claim = claim_next(run.path, here.attempt, here.life, lambda: launch.choice(run).candidates)
     journal.append("claimed", epoch=claim.epoch, accepts=list(claim.accepts))
     if left := folder.sweep_incomplete(run.checkpoints, claim.epoch):
         journal.append("swept", names=[str(name) for name in left])
     bad = _without_any(here, claim, journal)
     launch.write_record(here, claim.epoch, _candidates(here, claim))
-    if bad := bad or _prepare(here, journal):
-        return Seen(health=bad), None
-    return _run_ranks(here, journal, notice)
+    return bad
 
 
 def _without_any(here: Allocation, claim: Claim, journal: Journal) -> Health | None:
@@ -111,14 +143,13 @@ def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:
     return tuple(n for n in claim.accepts if verify.verify(root / n).verdict == "good")
 
 
-def _prepare(here: Allocation, journal: Journal) -> Health | None:
+def _prepare(here: Allocation, nodes: Nodes, journal: Journal) -> Health | None:
     """Health, then data on every node. A refusal, or None."""
     say("health: python, torch, space, write access, ranks can talk")
     if bad := launch.probe(here):
         return bad
     journal.append("healthy", world=here.world)
-    for node in here.nodes:
-        staged = here.stage(node)
+    for node, staged in nodes.stage():
         verb = "copied and verified" if staged.copied else "already there, verified"
         say(f"data on {node}: {verb}, {staged.bytes / 1e6:.1f} MB, {staged.seconds:.2f} s")
         journal.append(
@@ -127,50 +158,22 @@ def _prepare(here: Allocation, journal: Journal) -> Health | None:
     return None
 
 
-def _run_ranks(here: Allocation, journal: Journal, notice: Notice) -> tuple[Seen, int | None]:
-    kills = end.memory_kills()
+def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice) -> Seen:
     watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
+
+    def look() -> None:
+        glance = nodes.look()
+        notice.take(glance.notice)
+        for node in glance.silent:
+            journal.append("silent", node=node)
+            say(f"the agent on {node} gives no sign any more; its ranks go on")
+
     with launch.start(here) as ranks:
         journal.append("launched", pid=ranks.pid, argv=launch.rank_argv(here))
-        status = watch.until_end(ranks, lambda: _note_segments(here))
-    step = _last_step(here)
-    seen = end.gather(here, status, watch.reason, end.memory_kills() > kills)
-    end.keep_logs(here, seen)
-    _clean_up_after(here)
-    return seen, step
+        status = watch.until_end(ranks, look)
+    return end.gather(here, status, watch.reason)
 
 
-def _last_step(here: Allocation) -> int | None:
-    beats = [heartbeat(Path(r["scratch"]), r["rank"]) for r in here.ranks]
-    steps = [beat["step"] for beat in beats if isinstance(beat.get("step"), int)]
-    return max(steps, default=None)
-
-
-def _note_segments(here: Allocation) -> None:
-    pids = [p.pid for p in sweep.run_processes(here.run.path)]
-    sweep.note_segments(here.segments, pids)
-
-
-def _clean_up_before(here: Allocation) -> None:
-    """End what an earlier life left here, and forget its scratch."""
-    older = list(here.older_scratch())
-    _sweep(here, [scratch / here.segments.name for scratch in older])
-    for scratch in older:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _clean_up_after(here: Allocation) -> None:
-    _sweep(here, [here.segments])
-    for node in here.nodes:
-        shutil.rmtree(here.scratch(node), ignore_errors=True)
-
-
-def _sweep(here: Allocation, records: list[Path]) -> None:
-    left = sweep.run_processes(here.run.path)
-    names = set().union(*(sweep.recorded(record) for record in records))
-    names = names.union(*(sweep.segments_of(process.pid) for process in left))
-    killed = sweep.kill(left)
-    sweep.wait_for_end(left)
-    removed = sweep.remove_segments(names)
-    if killed or removed:
-        say(f"swept {killed} left-over processes, {len(removed)} shared-memory segments")
+def _say_swept(swept: Swept) -> None:
+    if swept.processes or swept.segments:
+        say(f"swept {swept.processes} left-over processes, {swept.segments} shared-memory segments")

@@ -19,16 +19,20 @@ from exa_cli.base.files import read_json, write_json
 SHM = "/dev/shm/"
 
 
-def run_processes(run_dir: Path) -> list[proc.Process]:
-    """Live processes of a run on this node, all its attempts; never the caller's ancestors."""
-    mine = ancestors(os.getpid())
+def run_processes(run_dir: Path, spare: proc.Process | None = None) -> list[proc.Process]:
+    """Live processes of a run on this node, all its attempts; never the caller's ancestors.
+
+    ``spare`` names one process that is left out with its ancestors and all its descendants.
+    """
+    spared = spare.pid if spare and proc.alive(spare) else None
+    mine = ancestors(os.getpid()) | (ancestors(spared) if spared else set())
     own = str(run_dir)
     found = []
     for pid in proc.pids():
         process = proc.identify(pid) if pid not in mine else None
         if process and proc.environment(pid).get("EXA_RUN_DIR") == own and proc.alive(process):
             found.append(process)
-    return found
+    return [process for process in found if spared not in ancestors(process.pid)]
 
 
 def ancestors(pid: int) -> set[int]:

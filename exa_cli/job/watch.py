@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.files import read_json, write_json
+from exa_cli.base.files import write_json
 from exa_cli.job.notice import Notice
 
 TICK_S = 0.2
@@ -63,12 +63,3 @@ class Watch:
             each_tick()
             time.sleep(TICK_S)
         return status
-
-
-def heartbeat(scratch: Path, rank: int) -> dict[str, Any]:
-    """A rank's last sign of life; empty when it gave none."""
-    try:
-        beat: dict[str, Any] = read_json(scratch / "heartbeat" / f"{rank:06d}.json")
-    except (OSError, ValueError):
-        return {}
-    return beat

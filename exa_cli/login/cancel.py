@@ -27,7 +27,7 @@ class Cancelled:
 
 def cancel(run: RunDir) -> Cancelled:
     """Record the wish, then end the job. Raises Unreachable when the scheduler is not reached."""
-    view = observe.look([run])[0]
+    view = observe.look([run], fresh=True)[0]
     last = view.state.attempts[-1] if view.state.attempts else None
     if last is None:
         return Cancelled(run.run_id, None, None, f"{run.run_id} was never submitted")

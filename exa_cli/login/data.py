@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from exa_cli.base import cache
 from exa_cli.base.errors import Damaged, ExaError, Invalid
 from exa_cli.base.files import read_json
 from exa_cli.base.talk import say
@@ -16,13 +17,6 @@ from exa_cli.plan.freeze import DataFacts
 from exa_cli.spec.runfile import Data
 
 BUILTIN = "builtin:"
-
-
-def cache_root() -> Path:
-    """``$EXA_CACHE``, or ``$XDG_CACHE_HOME/exa``, by default ``~/.cache/exa``."""
-    if own := os.environ.get("EXA_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exa"
 
 
 def is_prepared(folder: Path) -> bool:
@@ -49,12 +43,12 @@ def expected(asked: Data, base: Path) -> tuple[Path, DataFacts]:
     Raises Invalid when the path does not exist.
     """
     if asked.path.startswith(BUILTIN):
-        folder = cache_root() / "data" / f"stdlib-{_builtin_key(asked)}"
+        folder = cache.root(os.environ) / "data" / f"stdlib-{_builtin_key(asked)}"
     else:
         source = (base / Path(asked.path).expanduser()).resolve()
         if is_prepared(source):
             return source, facts(source)
-        folder = cache_root() / "data" / f"text-{_text_key(asked, source)}"
+        folder = cache.root(os.environ) / "data" / f"text-{_text_key(asked, source)}"
     if is_prepared(folder):
         return folder, facts(folder)
     return folder, DataFacts(str(folder), asked.vocab, None)

@@ -24,8 +24,8 @@ from exa_cli.script.dialects import dialect_of
 from exa_cli.script.directives import Directive, Line, combine, commands
 from exa_cli.script.job import JobScript, Variable, job_script, module_lines
 from exa_cli.script.render import Script
-from exa_cli.sites.detect import cores
-from exa_cli.sites.limits import queue_for
+from exa_cli.sites.choice import queue_for
+from exa_cli.sites.detect import cores, has_bf16_units
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import Queue, SiteProfile
 from exa_cli.spec import runfile, times, toml
@@ -92,7 +92,7 @@ def draft(path: Path, options: Options) -> Draft:
 def machine(profile: SiteProfile) -> Machine:
     """What the plan has to know of a site."""
     node = profile.node
-    return Machine(node.count, node.ranks_per_node, cores(node))
+    return Machine(node.count, node.ranks_per_node, cores(node), has_bf16_units(profile))
 
 
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +194,7 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
         notice_s=Value(str(plan["policy"]["stop_before_s"]), "plan, policy.stop_before"),
         kill_delay=known(profile.scheduler.kill_delay_s, "scheduler", "kill_delay_s"),
         requeue=_yes_or_no(made),
+        after=_after(made),
     )
 
 
@@ -209,6 +210,11 @@ def _places_in_queue(made: Draft, request: dict[str, Any]) -> tuple[Value | None
         None if partition == "none" else Value(partition, origin),
         Value(queue.qos, origin) if queue.qos else None,
     )
+
+
+def _after(made: Draft) -> Value | None:
+    jobs = made.run.resources.after
+    return Value(":".join(jobs), made.doc.where(("resources", "after"))) if jobs else None
 
 
 def _yes_or_no(made: Draft) -> Value | None:

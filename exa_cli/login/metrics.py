@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-_TAIL = 64 << 10
+_TAIL = 16 << 10
 
 
-def _records(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             record = json.loads(line)
@@ -39,7 +39,7 @@ def last(path: Path) -> dict[str, Any] | None:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
-            found = [r for r in _records(file.read().split(b"\n")) if "loss" in r]
+            lines = file.read().split(b"\n")
     except FileNotFoundError:
         return None
-    return found[-1] if found else None
+    return next((record for record in _records(reversed(lines)) if "loss" in record), None)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import Unreachable
-from exa_cli.checkpoint import select, verify
 from exa_cli.login import metrics
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
 from exa_cli.runs import journal, state
-from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
+from exa_cli.schedulers import asked
 from exa_cli.schedulers.registry import make
 from exa_cli.schedulers.types import JobState, Scheduler, Settings
-from exa_cli.script.job import LIFE_TAKEN
 from exa_cli.sites.load import read_frozen
 from exa_cli.sites.schema import SiteProfile
 
@@ -44,32 +42,73 @@ def scheduler_of(site: SiteProfile) -> Scheduler:
 
 def scheduler(run: RunDir) -> Scheduler:
     """The batch system a run was submitted to, from its frozen profile."""
-    return scheduler_of(read_frozen(run.path / "site.toml"))
+    return scheduler_of(_profile(run))
 
 
-def look(runs: Iterable[RunDir]) -> list[View]:
-    """The state of runs, with one query per batch system."""
-    read = [(run, run.plan(), journal.read(run.path)) for run in runs]
-    asked = {run.path: _open_jobs(events) for run, _, events in read}
-    answers: dict[str, JobState] = {}
-    trouble: dict[str, str] = {}
-    for kind, (batch, ids) in _by_scheduler(run for run, _, _ in read if asked[run.path]).items():
-        wanted = [job for run in ids for job in asked[run.path].values()]
-        try:
-            answers |= {f"{kind}\0{job}": s for job, s in batch.query(wanted).items()}
-        except Unreachable as error:
-            trouble[kind] = str(error)
-    return [
-        _view(run, plan, events, asked[run.path], answers, trouble) for run, plan, events in read
-    ]
+def _profile(run: RunDir) -> SiteProfile:
+    return read_frozen(run.path / "site.toml")
 
 
-def _by_scheduler(runs: Iterable[RunDir]) -> dict[str, tuple[Scheduler, list[RunDir]]]:
-    groups: dict[str, tuple[Scheduler, list[RunDir]]] = {}
-    for run in runs:
-        batch = scheduler(run)
-        groups.setdefault(batch.kind, (batch, []))[1].append(run)
+@dataclass(frozen=True)
+class _Read:
+    """What a run's own files say. ``jobs``: attempt → id, of jobs whose end they do not tell."""
+
+    run: RunDir
+    plan: dict[str, Any]
+    events: list[Event]
+    jobs: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a batch system said: states by job, or why it said nothing."""
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    fault: str | None = None
+
+
+def look(runs: Iterable[RunDir], *, fresh: bool = False, brief: bool = False) -> list[View]:
+    """The state of runs, with one query per batch system.
+
+    Args:
+        runs: any number of them.
+        fresh: ask anew, for whoever decides by it whether something is submitted. Otherwise an
+            answer younger than the site's ``scheduler.poll_s`` may be another exa's.
+        brief: do not read what only a run in detail needs.
+    """
+    read = [_read(run, brief) for run in runs]
+    heard = {kind: _ask(group, fresh) for kind, group in _by_scheduler(read).items()}
+    return [_view(one, heard.get(one.plan["scheduler"], _Heard())) for one in read]
+
+
+def _read(run: RunDir, brief: bool) -> _Read:
+    events = journal.read(run.path, brief=brief)
+    return _Read(run, run.plan(), events, _open_jobs(events))
+
+
+def _by_scheduler(read: Iterable[_Read]) -> dict[str, list[_Read]]:
+    """Runs with open jobs, by the kind of their batch system."""
+    groups: dict[str, list[_Read]] = {}
+    for one in read:
+        if one.jobs:
+            groups.setdefault(one.plan["scheduler"], []).append(one)
     return groups
+
+
+def _ask(group: list[_Read], fresh: bool) -> _Heard:
+    """One question for all jobs of a batch system. A single profile says how, and how often."""
+    profile = _profile(group[0].run)
+    batch = scheduler_of(profile)
+    jobs = [job for one in group for job in one.jobs.values()]
+    name = batch.shared_as()
+    floor = 0.0 if fresh else profile.scheduler.poll_s
+    try:
+        if name is None:
+            return _Heard(batch.query(jobs))
+        answers = asked.shared(batch.kind, name, os.environ)
+        return _Heard(answers.query(jobs, floor, batch.query))
+    except Unreachable as error:
+        return _Heard(fault=str(error))
 
 
 def _open_jobs(events: list[Event]) -> dict[str, str]:
@@ -84,34 +123,44 @@ def _ended(events: list[Event], attempt: str) -> bool:
     return any(e.kind == "ended" and state.place(e) == (attempt, newest) for e in own)
 
 
-def _view(
-    run: RunDir,
-    plan: dict[str, Any],
-    events: list[Event],
-    jobs: dict[str, str],
-    answers: dict[str, JobState],
-    trouble: dict[str, str],
-) -> View:
-    found = {key.partition("\0")[2]: s for key, s in answers.items()}
-    observed = {a: _observed(found[job], events, a) for a, job in jobs.items() if job in found}
-    newest = metrics.last(run.metrics / "metrics.jsonl")
-    progress = newest["step"] if newest else 0
-    folded = state.fold(run.run_id, plan["train"]["steps"], events, observed, progress)
-    why = "; ".join(trouble.values()) if jobs and not observed else None
-    return View(run, plan, events, folded, why)
+def _view(read: _Read, heard: _Heard) -> View:
+    run, events = read.run, read.events
+    said = {a: heard.states[job] for a, job in read.jobs.items() if job in heard.states}
+    observed = {a: _observed(state, events, a) for a, state in said.items()}
+    total = read.plan["train"]["steps"]
+    folded = state.fold(run.run_id, total, events, observed, _progress(read))
+    return View(run, read.plan, events, folded, _trouble(read, heard, said))
+
+
+def _progress(read: _Read) -> int:
+    """The newest step the metrics show; of no interest where the journal knows the last."""
+    if any(event.kind == "done" for event in read.events):
+        return 0
+    newest = metrics.last(read.run.metrics / "metrics.jsonl")
+    return newest["step"] if newest else 0
+
+
+def _trouble(read: _Read, heard: _Heard, said: dict[str, JobState]) -> str | None:
+    """Why a run's jobs were not answered for, if they were not."""
+    if read.jobs and heard.fault:
+        return heard.fault
+    silent = [s.words or "no answer" for s in said.values() if s.answer == "not-answered"]
+    return "; ".join(dict.fromkeys(silent)) or None
 
 
 def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
     """A scheduler's answer with the policy's reading of it, for jobs that left no word."""
+    if job.state != "ended":
+        return _observed_live(job)
     status = job.exit_code if job.signal is None else -job.signal
     ended = classify(Seen(scheduler_reason=job.reason))
     silence = "the job ended without a word from its supervisor"
     how = f"the scheduler saw {exit_words(status)}" if status is not None else (job.words or "")
-    if status == LIFE_TAKEN:
+    if _life_taken(status):
         how += ": another copy of this job, started at the same moment, took its place"
     return Observed(
         state=job.state,
-        cause=ended.cause if job.state == "ended" else None,
+        cause=ended.cause,
         evidence=tuple(line for line in (silence, how, *ended.evidence[:1]) if line),
         started=job.started,
         ended=job.ended,
@@ -120,8 +169,29 @@ def _observed(job: JobState, events: list[Event], attempt: str) -> Observed:
     )
 
 
+def _life_taken(status: int | None) -> bool:
+    """Whether a script ended because another copy of its job had taken its life."""
+    from exa_cli.script.job import LIFE_TAKEN
+
+    return status == LIFE_TAKEN
+
+
+def _observed_live(job: JobState) -> Observed:
+    """A job that has not ended, with what the batch system says of it."""
+    return Observed(
+        state=job.state,
+        evidence=(job.words,) if job.words else (),
+        started=job.started,
+        source=job.source,
+        age_s=job.age_s,
+    )
+
+
 def checkpoint(run: RunDir) -> dict[str, Any] | None:
     """The newest checkpoint that counts, by structure; None while there is none."""
+    from exa_cli.checkpoint import select, verify
+    from exa_cli.runs.claims import counts, read_claims
+
     claims = read_claims(run.path)
     reports = verify.survey(run.checkpoints)
     chosen = select.choose(reports, lambda name, epoch: counts(claims, name, epoch))

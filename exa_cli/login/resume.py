@@ -31,7 +31,7 @@ def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
     """
     with turn(run, force=force):
         _recover(run)
-        view = observe.look([run])[0]
+        view = observe.look([run], fresh=True)[0]
         observe.require_answer(view)
         if settled := _settled(run, view):
             return settled
@@ -45,7 +45,7 @@ def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
 
 def _recover(run: RunDir) -> None:
     """Let the scheduler put right what a killed submit left half done."""
-    view = observe.look([run])[0]
+    view = observe.look([run], fresh=True)[0]
     attempts = view.state.attempts
     if attempts and attempts[-1].job_id and attempts[-1].state != "ended":
         observe.scheduler(run).recover(attempts[-1].job_id)
@@ -62,16 +62,31 @@ def _settled(run: RunDir, view: View) -> Resumed | None:
     return Resumed(known, False, f"{run.run_id} {words}: nothing to do")
 
 
+def _concede(run: RunDir, job_id: str, force: bool) -> None:
+    """Let a job of unknown state be taken for ended if the user insists and the batch system
+    itself says that it has no such job. Raises Unreachable otherwise."""
+    found = observe.scheduler(run).query([job_id])[job_id]
+    if found.answer != "not-found":
+        raise Unreachable(
+            f"the scheduler does not say whether job {job_id} still runs",
+            where=found.words,
+            hint="nothing was submitted: a second copy would be worse than waiting",
+        )
+    if not force:
+        raise Unreachable(
+            f"nobody knows how job {job_id} ended",
+            where=found.words,
+            hint=f"exa resume {run.run_id} --force continues if you know that it runs no more",
+        )
+
+
 def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
     last = view.state.attempts[-1] if view.state.attempts else None
     if last and last.state == "unknown" and not last.job_id:
         say(f"attempt {last.attempt} was being submitted when exa was cut off; finishing that")
         return Resumed(submit.hand_in(run, last.attempt), True, "finished a cut-off submit")
     if last and last.state == "unknown":
-        raise Unreachable(
-            f"the scheduler does not know whether job {last.job_id} still runs",
-            hint="nothing was submitted: a second copy would be worse than waiting",
-        )
+        _concede(run, last.job_id or "", force)
     best = observe.checkpoint(run)
     if best and best["verdict"] != "good" and not force:
         raise Damaged(

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from exa_cli.base.errors import Invalid, Refused
+from exa_cli.base import clock
+from exa_cli.base.errors import Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
 from exa_cli.login import observe
 from exa_cli.login.draft import Draft
+from exa_cli.login.preflight import preview
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir, attempt_name, attempts, create, new_id, runs_root
@@ -49,13 +50,17 @@ class Submission:
 
 
 def new_run(made: Draft) -> RunDir:
-    """Prepare the data if need be, decide everything, and make the run directory."""
+    """Check everything, prepare the data if need be, decide, and make the run directory.
+
+    Raises Invalid with every fault that the pre-flight finds, before anything is created.
+    """
     root = runs_root()
     run_id = new_id(made.name, unique=made.named)
-    if made.named:
-        _refuse_taken(root, made.name)
-    plan = made.plan(run_id, drafts.prepared_data(made))
     run = RunDir(root / run_id)
+    seen = preview(made, run)
+    seen.accepted()
+    seen.warn()
+    plan = made.plan(run_id, drafts.prepared_data(made))
     drafts.script(made, run, drafts.request(made, run, "001", plan), plan)
     files = {
         "run.toml": runfile.dump({**made.doc.values, "name": made.name}),
@@ -64,16 +69,6 @@ def new_run(made: Draft) -> RunDir:
         "origin.json": {"schema": 1, "run_file": made.doc.name, "origins": _origins(made)},
     }
     return create(root, run_id, files)
-
-
-def _refuse_taken(root: Path, name: str) -> None:
-    """An early answer before data is prepared; the rename in `create` is the one that counts."""
-    if (root / new_id(name, unique=True)).exists() or list(root.glob(f"{name}-????")):
-        raise Invalid(
-            f"a run named {name} exists already",
-            where=str(root),
-            hint=f"exa resume {name} continues it; choose another --name for a new one",
-        )
 
 
 def _origins(made: Draft) -> dict[str, str]:
@@ -126,16 +121,28 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     batch = observe.scheduler(run)
     if why_not := batch.usable():
         raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
+    since = _first_intent(run, attempt)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
-        job_id = _job_of(run, attempt, request, batch, journal)
+        job_id = _job_of(run, request, batch, journal, since)
         return _accept(run, attempt, request, job_id, journal)
 
 
+def _first_intent(run: RunDir, attempt: str) -> float:
+    """When an attempt was first meant to be submitted: no job of it is older."""
+    times = [
+        event.t
+        for event in journals.read(run.path)
+        if event.kind == "intent" and event.fields["attempt"] == attempt
+    ]
+    return min(times, default=clock.now())
+
+
 def _job_of(
-    run: RunDir, attempt: str, request: dict[str, Any], batch: Scheduler, journal: Journal
+    run: RunDir, request: dict[str, Any], batch: Scheduler, journal: Journal, since: float
 ) -> str:
-    if found := batch.find(request["tag"]):
+    attempt = request["attempt"]
+    if found := batch.find(request["tag"], since):
         say(f"found job {found[0]} of an interrupted submission; nothing is submitted again")
         batch.recover(found[0])
         return found[0]

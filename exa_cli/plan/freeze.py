@@ -28,12 +28,14 @@ machines come with their own search."""
 class Machine:
     """What the plan needs of a site: its default layout.
 
-    ``cores`` is the number of cores a node gives to its ranks, None when unknown.
+    ``cores`` is the number of cores a node gives to its ranks, ``bf16`` whether its device has
+    units for bf16; None when unknown.
     """
 
     nodes: int
     ranks_per_node: int
     cores: int | None
+    bf16: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ def _train(run: RunFile, machine: Machine, parallel: dict[str, Any], why: _Why) 
         max(1, asked.steps // 10),
         "a tenth of the steps",
     )
+    planned["precision"] = _precision(run, machine, why)
     planned["threads"] = _threads(run, machine, parallel["ranks_per_node"], why)
     return planned
 
@@ -156,6 +159,19 @@ def _threads(run: RunFile, machine: Machine, ranks: int, why: _Why) -> int:
     planned = max(1, (machine.cores or 1) // ranks)
     reason = f"{machine.cores} cores for {ranks} ranks" if known else "the cores are unknown"
     chosen: int = why.choose("train.threads", run.train.threads, planned, reason)
+    return chosen
+
+
+_PRECISIONS = {
+    True: ("bf16", "the device has units for bf16"),
+    False: ("fp32", "this CPU has no units for bf16, so that fp32 is faster"),
+    None: ("fp32", "whether the CPUs have units for bf16 is unknown, and fp32 is fast on all"),
+}
+
+
+def _precision(run: RunFile, machine: Machine, why: _Why) -> str:
+    planned, reason = _PRECISIONS[machine.bf16]
+    chosen: str = why.choose("train.precision", run.train.precision, planned, reason)
     return chosen
 
 

@@ -6,6 +6,7 @@ complete line; a line cut off by a kill is not an event, since the writer had no
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import secrets
@@ -65,22 +66,38 @@ class Journal:
         self.close()
 
 
-def parse_line(writer: str, line: bytes) -> Event:
+def parse_line(writer: str, line: str) -> Event:
     """One line → event. Raises ValueError or KeyError for what is not one."""
+    if not line.isascii():
+        line.encode()  # bytes that are no UTF-8 were kept as lone surrogates, which have no code
     record = json.loads(line)
     t, n, kind = clock.parse_iso(record.pop("t")), record.pop("n"), record.pop("event")
     return Event(t, writer, n, kind, record)
 
 
-def read_file(path: Path) -> list[Event]:
-    """All whole events of one writer. Raises Damaged for a bad line that is not the last."""
-    lines = path.read_bytes().split(b"\n")
+_REPEATED = ('"event": "committed"', '"event": "validated"')
+"""Events a rank writes again and again; in a line they stand as `Journal.append` writes them."""
+
+
+def read_file(path: Path, *, brief: bool = False) -> list[Event]:
+    """All whole events of one writer. Raises Damaged for a bad line that is not the last.
+
+    ``brief`` leaves out all but the last of those that only tell progress: a long run has many,
+    and the last says how far it came.
+    """
+    return _read_file(str(path), path.stem, brief)
+
+
+def _read_file(path: str, writer: str, brief: bool) -> list[Event]:
+    with open(path, "rb") as file:
+        lines = file.read().decode("utf-8", "surrogateescape").split("\n")
+    passed = _passed_over(lines) if brief else frozenset()
     events = []
     for number, line in enumerate(lines, start=1):
-        if not line:
+        if not line or number in passed:
             continue
         try:
-            events.append(parse_line(path.stem, line))
+            events.append(parse_line(writer, line))
         except (ValueError, KeyError) as error:
             if number == len(lines):
                 break
@@ -88,12 +105,29 @@ def read_file(path: Path) -> list[Event]:
     return events
 
 
-def read(run_dir: Path) -> list[Event]:
-    """Every event of a run, by time, then writer, then count.
+def _passed_over(lines: list[str]) -> frozenset[int]:
+    """Numbers of the whole lines that tell a progress which a later whole line tells anew."""
+    skipped: list[int] = []
+    for kind in _REPEATED:
+        skipped += [n for n, line in enumerate(lines[:-1], start=1) if kind in line[:96]][:-1]
+    return frozenset(skipped)
+
+
+def read(run_dir: Path, *, brief: bool = False) -> list[Event]:
+    """Every event of a run, by time, then writer, then count; ``brief`` as in `read_file`.
 
     Clocks of several hosts differ, so no decision rests on the order across writers: attempts,
     lives and epochs are numbered for that.
     """
-    files = sorted((run_dir / "journal").glob("*.jsonl"))
-    events = [event for path in files for event in read_file(path)]
-    return sorted(events, key=lambda e: (e.t, e.writer, e.n))
+    folder = str(run_dir / "journal")
+    names = [name for name in _listed(folder) if name.endswith(".jsonl")]
+    # Plain strings: `exa status` reads some thousand of these files.
+    files = [_read_file(f"{folder}/{name}", name[: -len(".jsonl")], brief) for name in names]
+    return sorted(itertools.chain(*files), key=lambda e: (e.t, e.writer, e.n))
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []

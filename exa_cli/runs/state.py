@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from exa_cli.base import clock
@@ -86,7 +87,12 @@ class _Facts:
 
 def place(event: Event) -> tuple[str, int] | None:
     """The attempt and life whose process wrote an event; None for the login node's."""
-    found = _ROLE.fullmatch(event.writer)
+    return _place(event.writer)
+
+
+@lru_cache(maxsize=4096)
+def _place(writer: str) -> tuple[str, int] | None:
+    found = _ROLE.fullmatch(writer)
     return (found[2], int(found[3])) if found else None
 
 
@@ -209,7 +215,7 @@ def _cause(
     facts: _Facts, refused: Event | None, ended: Event | None, seen: Observed | None, state: str
 ) -> tuple[str | None, tuple[str, ...]]:
     if state != "ended":
-        return None, ()
+        return None, seen.evidence if seen else ()
     if ended:
         return ended.fields["cause"], tuple(ended.fields.get("evidence", ()))
     if refused:

@@ -15,6 +15,10 @@ from exa_cli.base.errors import Unreachable
 
 Phase = Literal["queued", "running", "ended", "unknown"]
 
+Answer = Literal["known", "not-found", "not-answered"]
+"""Whether the batch system knows a job, said that it does not, or said nothing. The last two
+both leave the job's state unknown; only of the second can a person conclude more."""
+
 EndReason = Literal[
     "exited",  # the script ended by itself: exit_code or signal say how
     "walltime",
@@ -70,6 +74,7 @@ class JobState:
         started, ended: seconds since the epoch.
         reason: why it ended, in the words that are the same for all batch systems.
         words: what the batch system itself says, for people.
+        answer: what kind of answer this is.
     """
 
     state: Phase
@@ -81,6 +86,7 @@ class JobState:
     ended: float | None = None
     reason: EndReason | None = None
     words: str | None = None
+    answer: Answer = "known"
 
 
 class NotSubmitted(Unreachable):
@@ -109,14 +115,27 @@ class Scheduler(Protocol):
             Unreachable: it did not answer; there may be a job, now or later.
         """
 
-    def find(self, name: str) -> list[str]:
+    def shared_as(self) -> str | None:
+        """Under which name processes of a user on this host share its answers (`asked`).
+
+        None when asking costs nobody anything.
+        """
+
+    def find(self, name: str, since: float | None = None) -> list[str]:
         """Ids of all jobs of ours with this name, ended ones included while it knows them.
+
+        Args:
+            name: the job's name.
+            since: no job of this name is older, in seconds since the epoch; None = not known.
 
         Raises Unreachable when it cannot tell; an empty list means that there is none.
         """
 
     def query(self, job_ids: Sequence[str]) -> dict[str, JobState]:
-        """The state of each of these jobs, by one request for all."""
+        """The state of each of these jobs, by one request for all.
+
+        Raises Unreachable when none of them was answered for.
+        """
 
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job, in whatever state. Nothing happens to an ended one.

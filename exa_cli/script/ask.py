@@ -28,7 +28,7 @@ class Ask:
         notice_s: seconds before the walltime's end at which the job wants a signal.
         kill_delay: seconds from SIGTERM to SIGKILL, where that is the job's to choose.
         requeue: whether the batch system may start an interrupted job again, yes or no.
-        after: the id of a job whose end, good or bad, this one waits for.
+        after: ids, joined by colons, of jobs whose end, good or bad, this one waits for.
     """
 
     name: Value

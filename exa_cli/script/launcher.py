@@ -30,7 +30,7 @@ def command(
         world: ranks in all, the same number on every node.
         nodes: nodes they are spread over.
         program: argv of a rank.
-        cpus_per_rank: cores of each, where they are known.
+        cpus_per_rank: cores of a rank, None when the site does not say.
         hostfile: names of the nodes, where the launcher asks for that.
         search: where the launcher is looked for, joined as in PATH; None = `search_path`.
 
@@ -42,7 +42,7 @@ def command(
         raise Invalid(f"{world} ranks do not spread evenly over {nodes} nodes")
     values = {"ranks": world, "nodes": nodes, "ranks_per_node": world // nodes}
     words = {name: str(value) for name, value in values.items()}
-    if cpus_per_rank:
+    if cpus_per_rank is not None:
         words["cpus_per_rank"] = str(cpus_per_rank)
     if hostfile:
         words["hostfile"] = str(hostfile)

@@ -17,12 +17,20 @@ PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile")
 
 @dataclass(frozen=True)
 class Kind:
-    """What exa knows of a launcher: its command line and what it tells each process."""
+    """What exa knows of a launcher.
+
+    Attributes:
+        command: its command line for the ranks.
+        rank, size, local_rank: the variables in which it tells each process.
+        agents: its command line for one small program a node beside the ranks, None where it
+            starts nothing beside them.
+    """
 
     command: tuple[str, ...]
     rank: str
     size: str
     local_rank: str
+    agents: tuple[str, ...] | None = None
 
 
 KINDS = {
@@ -31,11 +39,18 @@ KINDS = {
     "srun": Kind(
         (
             "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}",
-            "--cpus-per-task={cpus_per_rank}", "--kill-on-bad-exit=1",
+            "--cpus-per-task={cpus_per_rank}", "--mem=0", "--export=ALL", "--kill-on-bad-exit=1",
         ),
         rank="SLURM_PROCID",
         size="SLURM_NTASKS",
         local_rank="SLURM_LOCALID",
+        # A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is
+        # from 20.11 on), and one agent's end is no reason to end the others.
+        agents=(
+            "srun", "--overlap", "--mpi=none", "--nodes={nodes}", "--ntasks={ranks}",
+            "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=0", "--gres=none",
+            "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0",
+        ),
     ),
     # Hydra, MPICH's mpiexec; under a batch system it takes the hosts from that.
     "mpich": Kind(

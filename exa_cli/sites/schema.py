@@ -62,6 +62,15 @@ class SchedulerTable(Sourced):
     poll_s: float = key(
         30.0, help="Shortest time between two questions to it.", unit="seconds", minimum=0
     )
+    timeout_s: float = key(
+        30.0, help="How long one of its commands may take.", unit="seconds", minimum=1
+    )
+    retry_s: float = key(
+        120.0,
+        help="How long a submission that a busy batch system does not take is tried again.",
+        unit="seconds",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,13 @@ class Limit(Sourced):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Route(Limit):
+    """An execution queue behind a routing queue, and what it takes."""
+
+    name: str = key(help="What the batch system calls it; a job cannot ask for it.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Queue(Sourced):
     """A queue, with its limits by size. On Slurm it is a partition, a QOS, or one of each."""
 
@@ -85,6 +101,19 @@ class Queue(Sourced):
     )
     qos: str | None = key(None, help="Slurm's QOS; absent = the user's default.")
     limit: tuple[Limit, ...] = key((), help="Rows of nodes and walltime.")
+    routes: tuple[Route, ...] = key(
+        (), help="Execution queues that a routing queue sends its jobs to, each with its limits."
+    )
+    within: str | None = key(
+        None, help="A queue whose limits hold as well: for a QOS, that of its partition."
+    )
+    debug: bool = key(False, help="Whether it is there for tests, not for production.")
+    preemptable: bool = key(False, help="Whether its jobs may be ended in favour of others.")
+    by_request: bool = key(False, help="Whether the site has to grant its use first.")
+    whole_node: bool | Unknown = key(UNKNOWN, help="Whether jobs have their nodes to themselves.")
+    max_jobs_per_user: int | Unknown = key(
+        UNKNOWN, help="Jobs of a user in it at a time, waiting ones included.", minimum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +162,12 @@ class Launcher(Sourced):
     options: tuple[str, ...] = key(
         (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
     )
+    agents: tuple[str, ...] | None = key(
+        None,
+        help="What starts one small program on each node beside the ranks, each {ranks} being "
+        "a node's; absent = the kind's, or none: all nodes are the supervisor's machine.",
+        check=wrong_grammar,
+    )
     rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")
     size_variable: str | Unknown = key(UNKNOWN, help="Variable with the number of ranks.")
     local_rank_variable: str | Unknown = key(UNKNOWN, help="Variable with the rank on its node.")
@@ -176,6 +211,19 @@ class LocalStorage(Sourced):
         check=wrong_template,
     )
     wiped: bool | Unknown = key(UNKNOWN, help="Whether the site empties it between jobs.")
+    bytes: int | Unknown = key(UNKNOWN, help="Its size on one node.", unit="bytes", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demands(Sourced):
+    """What the site asks of every job beside the directives that are to be filled in."""
+
+    filesystems: tuple[str, ...] = key(
+        (), help="Filesystems of which a job must name those it uses; empty = it need not."
+    )
+    min_walltime: str | Unknown = key(
+        UNKNOWN, help="Shortest walltime that is taken.", pattern=times.PATTERN, form=times.FORM
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +249,7 @@ class SiteProfile:
         help="Directives of every job: a value; true = a flag; false = not what exa would say; "
         '"fill in" = each user must give it.',
     )
+    demands: Demands = table(Demands, help="What the site asks of every job.")
     preemption: Preemption = table(Preemption, help="What is done to running jobs.")
     node: Node = table(Node, help="One node.")
     launcher: Launcher = key(help="What starts the ranks.")
@@ -268,6 +317,7 @@ def _completed(launcher: Launcher) -> Launcher:
     return replace(
         launcher,
         command=launcher.command or kind.command,
+        agents=launcher.agents or kind.agents,
         rank_variable=known(launcher.rank_variable, kind.rank),
         size_variable=known(launcher.size_variable, kind.size),
         local_rank_variable=known(launcher.local_rank_variable, kind.local_rank),
@@ -276,18 +326,20 @@ def _completed(launcher: Launcher) -> Launcher:
 
 def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
     """What no key by itself can show."""
-    names: dict[str, int] = {}
+    first: dict[str, Queue] = {}
     for number, queue in enumerate(profile.queue):
         path = ("queue", str(number))
-        if queue.name in names:
+        if queue.name in first:
             yield Invalid(f"there are two queues {queue.name!r}", where=doc.where((*path, "name")))
-        names.setdefault(queue.name, number)
-        for row, limit in enumerate(queue.limit):
-            if limit.max_nodes != UNKNOWN and limit.max_nodes < limit.min_nodes:
-                where = doc.where((*path, "limit", str(row), "max_nodes"))
-                yield Invalid(
-                    f"{limit.max_nodes} nodes at most, {limit.min_nodes} at least", where=where
-                )
+        first.setdefault(queue.name, queue)
+        yield from _bad_rows((*path, "limit"), queue.limit, doc)
+        yield from _bad_rows((*path, "routes"), queue.routes, doc)
+    for number, queue in enumerate(profile.queue):
+        around = first.get(queue.within or queue.name)
+        if around is None or (queue.within and around.within):
+            what = f"{queue.name} lies within {queue.within!r}"
+            why = "there is no such queue" if around is None else "which lies within another"
+            yield Invalid(f"{what}: {why}", where=doc.where(("queue", str(number), "within")))
     if not profile.launcher.command and profile.launcher.kind not in launchers.KINDS:
         yield Invalid(
             f"exa does not know the command line of a launcher {profile.launcher.kind!r}",
@@ -300,3 +352,12 @@ def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
             where=doc.where(("node", "cpus")),
             hint='give the number of cores, or "unknown"',
         )
+
+
+def _bad_rows(path: Path_, rows: tuple[Limit, ...], doc: TomlDoc) -> Iterator[ExaError]:
+    for number, row in enumerate(rows):
+        if row.max_nodes != UNKNOWN and row.max_nodes < row.min_nodes:
+            yield Invalid(
+                f"{row.max_nodes} nodes at most, {row.min_nodes} at least",
+                where=doc.where((*path, str(number), "max_nodes")),
+            )

@@ -8,6 +8,7 @@ the nearest name.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -71,6 +72,12 @@ def declaration(field: dataclasses.Field[Any]) -> Key:
 
 def hints(cls: Any) -> dict[str, Any]:
     """Resolved annotations of a table."""
+    return _resolved(cls)
+
+
+@functools.cache
+def _resolved(cls: Any) -> dict[str, Any]:
+    """Resolving takes a while: once a class, not once a key."""
     return typing.get_type_hints(cls)
 
 

@@ -147,18 +147,19 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def _legal(hint: Any, declared: Key) -> str:
     if declared.choices:
         return ", ".join(f"`{choice}`" for choice in declared.choices)
-    words = []
-    for kind in alternatives(hint):
-        name = {int: "integer", float: "number", str: "string", bool: "true, false"}.get(kind)
-        words.append(
-            name
-            or ", ".join(f'`"{a}"`' for a in typing.get_args(kind) if isinstance(a, str))
-            or "table"
-        )
+    words = [_kind_words(kind) for kind in alternatives(hint)]
     limits = [f"≥ {declared.minimum:g}"] if declared.minimum is not None else []
     limits += [f"≤ {declared.maximum:g}"] if declared.maximum is not None else []
     limits += [declared.form] if declared.form else []
     return " or ".join(words) + (f", {', '.join(limits)}" if limits else "")
+
+
+def _kind_words(kind: Any) -> str:
+    names = {int: "integer", float: "number", str: "string", bool: "true, false"}
+    if typing.get_origin(kind) is tuple:
+        return f"list, each {_kind_words(typing.get_args(kind)[0])}"
+    listed = ", ".join(f'`"{a}"`' for a in typing.get_args(kind) if isinstance(a, str))
+    return names.get(kind) or listed or "table"
 
 
 HEAD = """# The run file

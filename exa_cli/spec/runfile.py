@@ -53,6 +53,12 @@ class Resources:
     )
     queue: str | Auto = key(AUTO, help="Queue or partition; auto = the best that fits.")
     account: str | None = key(None, help="Project or account to charge, where a site wants one.")
+    filesystems: tuple[str, ...] = key(
+        (), help="Filesystems the job uses, by the site's names, where a site wants them named."
+    )
+    after: tuple[str, ...] = key(
+        (), help="Ids of jobs that must have ended before this one starts."
+    )
 
 
 def _shape(name: str) -> Any:
@@ -134,8 +140,10 @@ class Train:
     eps: float = key(1e-8, help="AdamW ε.", minimum=0)
     weight_decay: float = key(0.1, help="Decoupled weight decay of matrices.", minimum=0)
     clip: float = key(1.0, help="Largest global gradient norm; 0 = no clipping.", minimum=0)
-    precision: str = key(
-        "bf16", help="bf16 = autocast over fp32 weights.", choices=("bf16", "fp32")
+    precision: str | Auto = key(
+        AUTO,
+        help="bf16 = autocast over fp32 weights; auto = bf16 where the device has units for it.",
+        choices=("bf16", "fp32"),
     )
     seed: int = key(1, help="Seed of weights, sample order and all else random.", minimum=0)
     validate_every: int | Auto = key(

@@ -15,3 +15,9 @@ def seconds(text: str) -> int:
 def text(seconds: int) -> str:
     """5400 → ``"01:30:00"``."""
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def words(seconds: int) -> str:
+    """5400 → ``"1 h 30 min"``."""
+    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"

@@ -1,15 +1,22 @@
 """The supervisor's decisions, and the sweep on real processes."""
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from exa_cli.base import proc
+from exa_cli.base.errors import Invalid
+from exa_cli.base.files import write_json
 from exa_cli.job import health, layout, sweep
-from exa_cli.job.rank import my_rank
+from exa_cli.job.allocation import open_allocation
+from exa_cli.job.end import worth_keeping
+from exa_cli.job.rank import check_place, my_rank
 from exa_cli.job.watch import Limits, stop_reason
+from exa_cli.policy.cause import RankError, Seen
 from exa_cli.runs.rundir import RunDir
 
 LIMITS = Limits(end=100.0, stop_at=90.0)
@@ -34,6 +41,7 @@ def rank(number, **changes):
     seen = {
         "rank": number,
         "host": "h",
+        "told_node": None,
         "missing": [],
         "torch": "2.13.0+cpu",
         "scratch_error": None,
@@ -71,6 +79,77 @@ def test_a_sick_node_is_named_before_ranks_are_started(seen, check, cause):
 
 def test_healthy_nodes_pass():
     assert health.verdict(probe(rank(0), rank(1)), 2, "", 1000) is None
+
+
+def test_ranks_must_be_where_the_plan_puts_them():
+    seen = probe(rank(0, host="n1.site"), rank(1, host="n2"))
+    assert health.verdict(seen, 2, "", 1000, ["n1", "n2"]) is None
+    found = health.verdict(seen, 2, "", 1000, ["n2", "n1"])
+    assert (found.check, found.cause) == ("placement", "launch-failed")
+    assert "rank 0 on n1.site, the plan says n2" in found.what
+
+
+def test_a_rank_on_another_node_refuses_to_start(monkeypatch):
+    monkeypatch.delenv("SLURMD_NODENAME", raising=False)
+    launch = {"virtual": False, "ranks": [{"node": socket.gethostname()}, {"node": "other"}]}
+    check_place(launch, 0)
+    with pytest.raises(ValueError, match=r"rank 1 was started on .*, not on other"):
+        check_place(launch, 1)
+    check_place({**launch, "virtual": True}, 1)
+
+
+ECHO = RankError(1, "rank-failure", "another rank went away", echo=True)
+FAULT = RankError(2, "rank-failure", "ValueError")
+
+
+@pytest.mark.parametrize(
+    ("seen", "named", "kept"),
+    [
+        (Seen(done=True), None, (0,)),
+        (Seen(done=True), 3, (0,)),
+        (Seen(stopped_for="walltime"), None, (0,)),
+        (Seen(rank_errors=(FAULT, ECHO)), None, (0, 1, 2)),
+        (Seen(rank_errors=(ECHO,)), 3, (0, 1, 3)),
+        (Seen(rank_errors=(ECHO,)), None, (0, 1, 2, 3)),
+        (Seen(), None, (0, 1, 2, 3)),
+        (Seen(), 9, (0,)),
+    ],
+)
+def test_logs_that_may_explain_an_end_are_kept(seen, named, kept):
+    assert worth_keeping(seen, 4, named) == kept
+
+
+SLURM_SITE = Path(__file__).with_name("slurm_site.toml").read_text()
+
+
+def frozen_run(tmp_path, site):
+    """As much of a run directory as an allocation reads."""
+    run = RunDir(tmp_path / "r-0000")
+    plan = {"parallel": {"nodes": 2, "ranks_per_node": 1, "world": 2},
+            "policy": {"stop_before_s": 60}}  # fmt: skip
+    run.attempt("001").mkdir(parents=True)
+    (run.path / "site.toml").write_text(site)
+    write_json(run.path / "plan.json", plan)
+    write_json(run.attempt("001") / "request.json", {"walltime_s": 3600})
+    return run
+
+
+@pytest.mark.parametrize("told", [100, 10**9])
+def test_of_two_ends_of_the_job_the_earlier_counts(tmp_path, monkeypatch, told):
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    run = frozen_run(tmp_path, SLURM_SITE)
+    before = open_allocation(run, "001", 1).began
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(before) + told))
+    here = open_allocation(run, "001", 1)
+    assert here.nodes == ("n1", "n2")
+    assert here.end == (int(before) + 100 if told == 100 else here.began + 3600)
+    assert here.limits().stop_at == here.end - 60
+
+
+def test_several_machines_without_agents_are_refused_before_anything_is_done(tmp_path):
+    site = SLURM_SITE[: SLURM_SITE.index("agents = [")] + 'rank_variable = "PMI_RANK"\n'
+    with pytest.raises(Invalid, match="nothing starts an agent on each of 2 nodes"):
+        open_allocation(frozen_run(tmp_path, site), "001", 1)
 
 
 def test_a_wrong_mpiexec_is_named_by_the_variable_it_did_not_set():

@@ -93,3 +93,19 @@ def test_a_frozen_batch_always_divides_among_the_ranks(nodes, ranks, seq, batch)
 def test_the_margin_before_the_walltime_is_a_tenth_within_bounds(walltime, seconds):
     made = plan([f"resources.walltime={walltime}"])
     assert made["policy"]["stop_before_s"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("units", "expected", "reason"),
+    [(True, "bf16", "has units"), (False, "fp32", "no units"), (None, "fp32", "unknown")],
+)
+def test_bf16_is_chosen_only_where_it_is_known_to_be_fast(units, expected, reason):
+    planned = plan(machine=Machine(2, 1, 2, bf16=units))
+    assert planned["train"]["precision"] == expected
+    assert reason in planned["why"]["train.precision"]
+
+
+def test_a_precision_that_was_asked_for_is_kept_on_any_machine():
+    planned = plan(["train.precision=bf16"], machine=Machine(2, 1, 2, bf16=False))
+    assert planned["train"]["precision"] == "bf16"
+    assert "train.precision" not in planned["why"]

@@ -1,4 +1,4 @@
-"""Real jobs on the local batch system, in a spool of the test's own."""
+"""Real jobs on the local batch system, in a spool of the test's own; a fake Slurm."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_slurm import FakeSlurm
 
 from exa_cli.base import proc
 from exa_cli.base.errors import ExaError
 from exa_cli.schedulers.local.backend import Local
 from exa_cli.schedulers.local.spool import Entry, Spool
+from exa_cli.schedulers.slurm.backend import Slurm
 from exa_cli.schedulers.types import JobState, Request, Settings
 
 WAIT_SECONDS = 60
@@ -104,3 +106,21 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made = Jobs(tmp_path)
     yield made
     made.end_all()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeSlurm]:
+    made = FakeSlurm(tmp_path / "cluster").install()
+    yield made
+    made.end_all()
+
+
+@pytest.fixture
+def slurm(fake: FakeSlurm) -> Slurm:
+    """The fake, with a time limit and a patience short enough for tests."""
+    return slurm_on(fake)
+
+
+def slurm_on(fake: FakeSlurm, retry_s: float = 0.0, timeout_s: float = 20.0) -> Slurm:
+    options = {"timeout_s": timeout_s, "retry_s": retry_s}
+    return Slurm(Settings(options, fake.env))

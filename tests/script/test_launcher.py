@@ -73,6 +73,14 @@ def test_values_fill_their_places_and_the_program_follows(bin_dir: Path) -> None
     assert argv == [*launcher, "/a b/python", "-m", "x", "{ranks}"]
 
 
+def test_cores_of_a_rank_fill_their_place_or_are_said_to_be_unknown(bin_dir: Path) -> None:
+    srun = Launcher(kind="srun", command=("mpiexec", "-n{ranks}", "-c{cpus_per_rank}"))
+    where = {"world": 2, "nodes": 1, "program": ["x"], "search": str(bin_dir)}
+    assert command(srun, cpus_per_rank=7, **where)[1:] == ["-n2", "-c7", "x"]
+    with pytest.raises(Invalid, match="asks for cpus_per_rank"):
+        command(srun, **where)
+
+
 def test_an_mpi_beside_the_interpreter_comes_before_the_path() -> None:
     first, *others = search_path().split(os.pathsep)
     assert first == str(Path(sys.executable).parent)

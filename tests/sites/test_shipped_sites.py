@@ -102,21 +102,27 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
     common = ["as_of", "source"]
     assert tables == {
         "site": sorted(["name", "title", *common]),
-        "scheduler": sorted(["kind", "kill_delay_s", "poll_s", *common]),
-        "queue": sorted(["name", "partition", "qos", "limit", *common]),
+        "scheduler": sorted(["kind", "kill_delay_s", "poll_s", "retry_s", "timeout_s", *common]),
+        "queue": sorted(
+            [
+                *("name", "partition", "qos", "limit", "routes", "within", "debug"),
+                *("preemptable", "by_request", "whole_node", "max_jobs_per_user", *common),
+            ]
+        ),
+        "demands": sorted(["filesystems", "min_walltime", *common]),
         "preemption": sorted(
             ["happens", "notice_s", "requeue", "restart_variable", "chaining", *common]
         ),
         "node": sorted(["count", "total", "ranks_per_node", "cpus", "gpus", "virtual", *common]),
         "launcher": sorted(
             [
-                "kind", "command", "options", "rank_variable", "size_variable",
+                "kind", "command", "options", "agents", "rank_variable", "size_variable",
                 "local_rank_variable", *common,
             ]
         ),
         "modules": sorted(["purge", "use", "load", *common]),
         "env": sorted(["name", "variables", *common]),
         "rendezvous": sorted(["interface", *common]),
-        "local_storage": sorted(["path", "wiped", *common]),
+        "local_storage": sorted(["path", "wiped", "bytes", *common]),
         "torch": sorted(["device", "backend", *common]),
     }  # fmt: skip

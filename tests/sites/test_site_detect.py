@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
 from exa_cli.sites import detect
-from exa_cli.sites.detect import cores, usable_cores
-from exa_cli.sites.schema import Node
+from exa_cli.sites.detect import cores, has_bf16_units, usable_cores
+from exa_cli.sites.load import load_site
+from exa_cli.sites.schema import Node, Torch
 
 
 @pytest.fixture
@@ -62,3 +64,23 @@ def test_virtual_nodes_share_the_machine_and_have_one_core_at_least(machine: Pat
     assert cores(Node(cpus="detect", virtual=True, count=16)) == 1
     assert cores(Node(cpus="detect")) == 4
     assert cores(Node(cpus=32, count=2)) == 32
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fma avx2", False), ("avx512f avx512bw", False), ("avx512_bf16", True), ("amx_bf16", True)],
+)
+def test_this_machines_bf16_units_are_read_from_its_flags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n\nflags\t\t: x\n")
+    monkeypatch.setattr(detect, "_CPUINFO", tmp_path / "cpuinfo")
+    assert has_bf16_units(load_site("local", {}).profile) is expected
+
+
+def test_another_machines_cpus_are_unknown_and_a_gpu_has_bf16_units() -> None:
+    local = load_site("local", {}).profile
+    elsewhere = dataclasses.replace(local, node=dataclasses.replace(local.node, cpus=64))
+    assert has_bf16_units(elsewhere) is None
+    gpu = dataclasses.replace(elsewhere, torch=Torch(device="cuda", backend="nccl"))
+    assert has_bf16_units(gpu) is True

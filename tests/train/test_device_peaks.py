@@ -58,10 +58,20 @@ def test_a_peak_that_a_matmul_beats_is_not_believed() -> None:
     assert believable(CorePeak(None, "why"), 1e9, 1) == CorePeak(None, "why")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_measured_peak_is_a_speed_this_machine_can_have(precision: str) -> None:
-    peak = device.measured_peak(device.pick(), precision, seconds=0.01)
-    assert 1e8 < peak < 1e14
+@pytest.mark.parametrize(
+    ("precision", "measured"), [("fp32", {"fp32"}), ("bf16", {"fp32", "bf16"})]
+)
+def test_the_measured_peaks_are_speeds_this_machine_can_have(
+    precision: str, measured: set[str]
+) -> None:
+    peaks = device.measured_peaks(device.pick(), precision, seconds=0.01)
+    assert set(peaks) == measured
+    assert all(1e7 < peak < 1e14 for peak in peaks.values())
+
+
+def test_a_precision_that_is_not_the_faster_one_is_named_with_both_speeds() -> None:
+    words = device.slower_words({"fp32": 78e9, "bf16": 0.94e9})
+    assert "0.9 GFLOP/s in bf16" in words and "78.0 in fp32" in words
 
 
 def test_an_unknown_device_is_refused_by_name() -> None:

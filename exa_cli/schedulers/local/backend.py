@@ -62,7 +62,10 @@ class Local:
         notes = [self._start(entry), self._prune()]
         return Submitted(entry.job_id, "; ".join(filter(None, notes)))
 
-    def find(self, name: str) -> list[str]:
+    def shared_as(self) -> None:
+        """Not at all: asking costs a few reads of small files."""
+
+    def find(self, name: str, since: float | None = None) -> list[str]:
         """Ids of all spooled jobs of this name, of other machines on this spool too."""
         return [entry.job_id for entry in self._spool.entries() if self._named(entry, name)]
 
@@ -150,8 +153,12 @@ class Local:
         try:
             entry = self._spool.entry(job_id)
             return facts.state(self._facts(entry))
+        except NotFound as error:
+            words = error.what
+            return JobState(state="unknown", source="spool", words=words, answer="not-found")
         except ExaError as error:
-            return JobState(state="unknown", source="spool", words=error.what)
+            words = error.what
+            return JobState(state="unknown", source="spool", words=words, answer="not-answered")
 
     def _facts(self, entry: Entry) -> Facts:
         claim, started = entry.claim(), entry.started()

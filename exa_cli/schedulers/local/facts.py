@@ -54,7 +54,13 @@ def state(facts: Facts) -> JobState:
         return _ended(facts.ended, facts.started)
     if not facts.here:
         words = f"a job of the machine {facts.host}; ask there"
-        return JobState(state="unknown", source="spool", started=facts.started, words=words)
+        return JobState(
+            state="unknown",
+            source="spool",
+            started=facts.started,
+            words=words,
+            answer="not-answered",
+        )
     if not facts.claimed:
         words = "its submitter ended before it was started; exa resume starts it"
         return JobState(state="queued", source="spool", words=words)

@@ -1,0 +1,73 @@
+"""exa plan: what would be submitted, where to and why, and what stands against it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from exa_cli.commands._common import emit, json_option
+from exa_cli.login import draft as drafts
+from exa_cli.login.draft import Options
+from exa_cli.login.preflight import preview
+from exa_cli.plan import show
+from exa_cli.runs.rundir import RunDir, runs_root
+
+COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
+@click.option("--site", help="Site profile: a name or a path.")
+@click.option("--name", help="Name of the run.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for.")
+@click.option("--walltime", help="Time limit of one job, HH:MM:SS.")
+@click.option("--queue", help="Queue or partition.")
+@click.option("--account", help="Project or account to charge.")
+@click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key.")
+@json_option
+def command(
+    spec: Path,
+    site: str | None,
+    name: str | None,
+    nodes: int | None,
+    walltime: str | None,
+    queue: str | None,
+    account: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Show what `exa submit SPEC` would do, with every reason; submit and create nothing.
+
+    Queue and the others with what rules them out, layout, sizes, pre-flight. Exits 3 with all
+    faults when the submit would be refused.
+
+    \b
+    Examples:
+      exa plan run.toml
+      exa plan run.toml --nodes 16 --walltime 06:00:00 --json
+    """
+    made = drafts.draft(spec, Options(site, name, nodes, walltime, queue, account, settings))
+    seen = preview(made, RunDir(runs_root() / f"{made.name}-xxxx"))
+    found = show.facts(
+        made.profile,
+        made.name,
+        made.doc,
+        seen.plan,
+        seen.job,
+        seen.choice,
+        seen.rejected,
+        seen.checks,
+    )
+    if as_json:
+        emit(found)
+    else:
+        click.echo(show.text(found, _paint), nl=False)
+    seen.accepted()
+
+
+def _paint(verdict: str, words: str) -> str:
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
+    return words if plain else click.style(words, fg=COLOURS.get(verdict))

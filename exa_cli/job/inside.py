@@ -1,0 +1,116 @@
+"""What a batch system tells a job from inside: its nodes, its end, how often it was started.
+
+| | Slurm | PBS | else |
+|---|---|---|---|
+| nodes | SLURM_JOB_NODELIST | lines of $PBS_NODEFILE, once each | this machine |
+| end | SLURM_JOB_END_TIME (newer ones), else ``squeue -o %L`` | not asked | not asked |
+| starts before | SLURM_RESTART_COUNT, unset the first time | not told | not told |
+
+Slurm 22.05 sets no SLURM_JOB_END_TIME (recordings: slurm/INDEX, 30), PBS one line a chunk or
+rank in its node file. Asked once, at the start of a life: later answers cost and change little.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from exa_cli.base import proc
+from exa_cli.base.errors import Invalid, Unreachable
+from exa_cli.job.hostlist import expand
+
+ASK_TIMEOUT_S = 20
+
+_LEFT = re.compile(r"(?:(\d+)-)?(\d+(?::\d\d){1,2})", re.ASCII)
+
+
+def nodes(kind: str, environ: Mapping[str, str], count: int) -> tuple[str, ...]:
+    """The allocation's nodes in its order. Raises Invalid unless there are ``count`` of them."""
+    names = _nodes(kind, environ)
+    if len(set(names)) != len(names):
+        raise Invalid("a node stands twice in the allocation", where=", ".join(names))
+    if len(names) != count:
+        raise Invalid(
+            f"the allocation has {len(names)} nodes, the plan wants {count}",
+            where=", ".join(names)[:400],
+            hint="submit with the plan's number of nodes: exa submit or exa resume does",
+        )
+    return names
+
+
+def _nodes(kind: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    if kind == "slurm":
+        return expand(_told(environ, "SLURM_JOB_NODELIST"))
+    if kind == "pbs":
+        return node_file(Path(_told(environ, "PBS_NODEFILE")).read_text())
+    return (socket.gethostname(),)
+
+
+def _told(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if not value:
+        hint = "exa job runs inside a job of the batch system that its site profile names"
+        raise Invalid(f"{name} is not set: this is no job", where="environment", hint=hint)
+    return value
+
+
+def node_file(text: str) -> tuple[str, ...]:
+    """Node names of a PBS node file: one a line, each as often as it has ranks or chunks."""
+    return tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def which(names: Sequence[str], host: str, told: str | None) -> str | None:
+    """Which of the allocation's nodes a process is on; None when it is on none of them. Pure.
+
+    Args:
+        names: the nodes as the batch system calls them.
+        host: gethostname() there. Never $HOSTNAME, which srun copies from the first node.
+        told: SLURMD_NODENAME there: where a node's name and its host name differ.
+    """
+    if host in names:
+        return host
+    short = [name for name in names if name.split(".")[0] == host.split(".")[0]]
+    if len(short) == 1:
+        return short[0]
+    return told if told in names else None
+
+
+def this_node(names: Sequence[str]) -> str | None:
+    """Which of the allocation's nodes this process is on."""
+    return which(names, socket.gethostname(), os.environ.get("SLURMD_NODENAME"))
+
+
+def restarts(environ: Mapping[str, str]) -> int | None:
+    """How often the batch system started this job before; None where it does not say."""
+    count = environ.get("SLURM_RESTART_COUNT", "")
+    return int(count) if count.isascii() and count.isdigit() else None
+
+
+def end(kind: str, environ: Mapping[str, str], now: float) -> float | None:
+    """When the batch system will end this job, in seconds since the epoch; None = unknown."""
+    if kind != "slurm":
+        return None
+    told = environ.get("SLURM_JOB_END_TIME", "")
+    if told.isascii() and told.isdigit():
+        return float(told)
+    argv = ["squeue", "--noheader", "-j", environ.get("SLURM_JOB_ID", ""), "-o", "%L"]
+    try:
+        answer = proc.run(argv, timeout=ASK_TIMEOUT_S)
+    except Unreachable:
+        return None
+    left = seconds_left(answer.out) if answer.code == 0 else None
+    return None if left is None else now + left
+
+
+def seconds_left(text: str) -> int | None:
+    """squeue's %L: ``[D-]HH:MM:SS`` or ``MM:SS``; None for UNLIMITED, INVALID, NOT_SET, nothing."""
+    match = _LEFT.fullmatch(text.strip())
+    if match is None:
+        return None
+    seconds = 0
+    for part in match[2].split(":"):
+        seconds = seconds * 60 + int(part)
+    return int(match[1] or 0) * 86_400 + seconds

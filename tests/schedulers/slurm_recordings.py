@@ -1,0 +1,33 @@
+"""Extracts of recordings of Slurm 22.05.8: what its commands print, and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "recordings" / "slurm"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One command that was run. ``name`` begins with the number of its recording."""
+
+    name: str
+    argv: list[str]
+    rc: int
+    stdout: str
+    stderr: str
+
+
+def recorded(file: str) -> dict[str, Recorded]:
+    lines = (FOLDER / file).read_text().splitlines()
+    entries = [Recorded(**json.loads(line)) for line in lines]
+    return {entry.name: entry for entry in entries}
+
+
+def states() -> dict[str, dict[str, Any]]:
+    """State → the same job as squeue, sacct and scontrol show it."""
+    found: dict[str, dict[str, Any]] = json.loads((FOLDER / "states.json").read_text())
+    return found

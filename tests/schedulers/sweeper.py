@@ -1,0 +1,164 @@
+"""Run exa, killed at its N-th effect; one process for a whole sweep.
+
+    python sweeper.py FAKE HOME FIRST STEP VICTIM
+
+Each effect on the world that a command has (opening for writing, mkdir, rename, link, unlink,
+fsync, write, starting a process) is a place to be killed at. For every FIRST + k STEP-th of them
+the victim is forked, killed there by SIGKILL, and exa resume is run to its end. A line of JSON
+tells each outcome. Forking saves the start of an interpreter each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fake_slurm import FakeSlurm
+
+from exa_cli import main
+from exa_cli.base import proc
+from exa_cli.login import draft, resume, submit  # noqa: F401  (before the fork)
+from exa_cli.schedulers.slurm import backend  # noqa: F401
+from exa_cli.script import ask, directives, job
+from exa_cli.script.directives import Dialect, Directive
+from exa_cli.script.render import Template
+
+MARK = "EXA_TEST_SWEEP"
+_EVENTS = (
+    "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.truncate", "os.utime",
+    "os.fork", "os.posix_spawn", "subprocess.Popen",
+)  # fmt: skip
+
+
+_WRITING = os.O_RDWR | os.O_WRONLY
+
+
+def kill_at(number: int) -> None:
+    """Kill this process just before its ``number``-th effect."""
+    left = number
+
+    def effect() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audited(event: str, args: tuple[Any, ...]) -> None:
+        writes = (
+            event == "open" and isinstance(args[2], int) and args[2] & (os.O_RDWR | os.O_WRONLY)
+        )
+        if writes or event in _EVENTS:
+            effect()
+
+    for name in ("fsync", "write"):
+        setattr(os, name, _counted(getattr(os, name), effect))
+    sys.addaudithook(audited)
+
+
+def _counted(call: Callable[..., Any], effect: Callable[[], None]) -> Callable[..., Any]:
+    def counted(*args: Any) -> Any:
+        effect()
+        return call(*args)
+
+    return counted
+
+
+def exa(log: Path, *args: str, killed_at: int = 0) -> int:
+    """Run the command in a child; its exit code, -9 when it was killed."""
+    pid = os.fork()
+    if pid == 0:
+        _redirect(log)
+        if killed_at:
+            kill_at(killed_at)
+        code = main.run([*args], True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _wait_for_the_left_behind()
+    return code
+
+
+def _wait_for_the_left_behind() -> None:
+    """An sbatch whose exa was killed goes on; what it makes counts too."""
+    while left := proc.marked(lambda env: env.get(MARK) == os.environ[MARK]):
+        for process in left:
+            try:
+                fd = os.pidfd_open(process.pid)
+            except ProcessLookupError:
+                continue
+            select.select([fd], [], [])
+            os.close(fd)
+
+
+def teach_slurm() -> None:
+    """A dialect and a template, while the house has none of its own."""
+    if "slurm" in directives.DIALECTS:
+        return
+    directives.DIALECTS["slurm"] = Dialect("#SBATCH --", "=", r"[a-z-]+")
+    ask._ASKED["slurm"] = lambda asked: [
+        Directive("job-name", asked.name.text, asked.name.origin),
+        Directive("nodes", asked.nodes.text, asked.nodes.origin),
+    ]
+    text = job.resources.read("templates", "local/job.sh.j2")
+    job.template_of = lambda scheduler: Template("slurm", text)
+
+
+def sweep(fake: FakeSlurm, home: Path, first: int, step: int, victim: str) -> None:
+    number = first
+    while True:
+        name = f"{victim}{number}"
+        log = home / f"{name}.log"
+        words = ["submit", str(home / "run.toml"), "--name", name, "--site", str(home / "lab.toml")]
+        before = len(fake.all())
+        if victim == "resume":
+            # Of a submit that was killed, with its job made or not.
+            _cut_off(log, fake, words, made=number % 2 == 0)
+            killed = exa(log, "resume", name, killed_at=number)
+        else:
+            killed = exa(log, *words, killed_at=number)
+        there = list((home / "runs").glob(f"{name}-????"))
+        again = exa(log, "resume", name) if there else exa(log, *words)
+        jobs = len(fake.all()) - before
+        record = {"at": number, "killed": killed, "run": bool(there), "again": again, "jobs": jobs}
+        print(json.dumps(record), flush=True)
+        if killed != -signal.SIGKILL:
+            return
+        number += step
+
+
+def _cut_off(log: Path, fake: FakeSlurm, words: list[str], *, made: bool) -> None:
+    """Run a submit until its sbatch hangs, and kill both."""
+    fake.fault("sbatch", "hang+job" if made else "hang")
+    calls, jobs = fake.count("sbatch"), len(fake.all())
+    pid = os.fork()
+    if pid == 0:
+        _redirect(log)
+        os._exit(main.run(words, True))
+    while fake.count("sbatch") == calls or (made and len(fake.all()) == jobs):
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    for process in proc.marked(lambda env: env.get(MARK) == os.environ[MARK]):
+        proc.send(process, signal.SIGKILL)
+    _wait_for_the_left_behind()
+    fake.fault("sbatch", "none")
+
+
+def _redirect(log: Path) -> None:
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+
+
+if __name__ == "__main__":
+    teach_slurm()
+    os.chdir(sys.argv[2])
+    sweep(FakeSlurm(Path(sys.argv[1])), Path(sys.argv[2]), *map(int, sys.argv[3:5]), sys.argv[5])
