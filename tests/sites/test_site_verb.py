@@ -134,3 +134,9 @@ def test_the_schema_for_editors_takes_what_exa_takes(site: Verb) -> None:
     schema = json.loads(site("schema")[0])
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(site.json("show", "local")["profile"], schema)
+
+
+def test_the_profile_of_the_walk_through_holds_together(site: Verb) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "add-a-site.md"
+    site.put("shown", page.read_text().partition("```toml\n")[2].partition("```")[0])
+    assert site("check", "shown")[0].startswith("shown: no fault")

@@ -1,0 +1,159 @@
+"""exa on a real Slurm: training over several nodes through srun, and what goes wrong there."""
+
+import json
+
+import pytest
+
+from exa_cli.base.errors import Refused, RunFailed, Unreachable
+
+SITE = """
+inherits = "slurm"
+
+[scheduler]
+kill_delay_s = 5.0
+poll_s = 0.5
+
+[directives]
+account = false
+
+[node]
+count = {nodes}
+ranks_per_node = 1
+cpus = 4
+gpus = 0
+
+[launcher]
+options = ["--mpi=pmi2"]
+
+[local_storage]
+path = "{local}/exa-{{uid}}"
+
+[torch]
+device = "cpu"
+backend = "gloo"
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def on(exa, cluster):
+    """The command with the starter profile, filled in for a cluster."""
+    site = exa.home / "lab.toml"
+    site.write_text(SITE.format(nodes=cluster.spec.nodes, local=cluster.spec.local))
+    exa.env |= {**cluster.env, "EXA_SITE": str(site)}
+    return exa
+
+
+@pytest.fixture
+def there(exa, slurm):
+    return on(exa, slurm)
+
+
+def start(exa, name, steps, every=5, **more):
+    settings = {
+        "train.steps": steps, "train.microbatch": 1, "checkpoint.every": every,
+        "resources.queue": "prod", **more,
+    }  # fmt: skip
+    return json.loads(exa.submit(name, "--json", settings=settings).stdout)
+
+
+def trains(exa, name, step, expect=0):
+    def far_enough():
+        return (exa.json("status", name, expect=expect)["step"] or 0) >= step
+
+    exa.wait_until(far_enough, seconds=200)
+
+
+def ends(exa, name):
+    live = ("queued", "running", "unknown")
+    exa.wait_until(lambda: exa.json("status", name)["state"] not in live, seconds=300)
+    return exa.json("status", name)
+
+
+def events(exa, name, kind):
+    lines = [
+        json.loads(line)
+        for path in (exa.run_dir(name) / "journal").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return [line for line in lines if line["event"] == kind]
+
+
+def test_what_slurm_refuses_is_told_in_its_words_and_leaves_no_job(there, slurm):
+    refused = there("submit", there.runfile()[0], "--name", "no", "--queue", "nowhere",
+                    "--set", "train.microbatch=1", expect=Refused.code)  # fmt: skip
+    assert "invalid partition specified: nowhere" in refused.stderr
+    assert slurm.run("squeue", "-h") == ""
+
+
+def test_a_run_trains_over_four_nodes_to_its_end(there, slurm):
+    submitted = start(there, "four", 20)
+    assert submitted["scheduler"] == "slurm"
+    status = ends(there, "four")
+    assert (status["state"], status["step"]) == ("done", 20)
+    assert {e["node"] for e in events(there, "four", "staged")} == {"n1", "n2", "n3", "n4"}
+    assert [e["world"] for e in events(there, "four", "healthy")] == [4]
+    assert "ended: finished" in there("logs", "four").stdout
+    assert slurm.run("squeue", "-h") == ""
+
+
+def test_a_cancelled_run_stays_down_until_it_is_forced_and_goes_on_where_it_was(there, slurm):
+    start(there, "stop", 60)
+    trains(there, "stop", 5)
+    there("cancel", "stop")
+    assert ends(there, "stop")["state"] == "cancelled"
+    slurm.wait_until(lambda: slurm.run("squeue", "-h") == "")
+    there("resume", "stop", expect=3)
+    there("resume", "stop", "--force")
+    status = ends(there, "stop")
+    assert (status["state"], status["step"]) == ("done", 60)
+    first, second = status["attempts"]
+    assert second["first_step"] <= first["last_step"] + 1
+    assert second["first_step"] > 1
+
+
+def test_a_run_goes_on_while_the_controller_is_away(there, slurm):
+    start(there, "alone", 40)
+    trains(there, "alone", 5)
+    slurm.ctl_stop()
+    # A scheduler that does not answer is exit code 5, and what the journal knows is shown.
+    trains(there, "alone", 15, expect=Unreachable.code)
+    status = there.json("status", "alone", expect=Unreachable.code)
+    assert (status["state"], status["source"]) == ("unknown", "journal")
+    slurm.ctl_start()
+    assert ends(there, "alone")["state"] == "done"
+
+
+def test_a_run_whose_node_dies_names_the_node_and_resumes(there, slurm):
+    start(there, "power", 60)
+    trains(there, "power", 5)
+    slurm.node_kill("n3")
+    status = ends(there, "power")
+    assert status["state"] == "failed"
+    assert any("n3" in line for line in status["attempts"][0]["evidence"])
+    slurm.calm()
+    there("resume", "power", "--wait")
+    status = there.json("status", "power")
+    assert (status["state"], status["step"]) == ("done", 60)
+    assert status["attempts"][1]["first_step"] > 1
+
+
+def test_with_accounting_the_account_is_charged_or_the_run_refused(exa, slurm_accounting):
+    there = on(exa, slurm_accounting)
+    path = there.runfile()[0]
+    words = ("--set", "train.microbatch=1", "--set", "train.steps=10", "--queue", "prod")
+    refused = there("submit", path, "--name", "no", "--account", "nobody", *words,
+                    expect=Refused.code)  # fmt: skip
+    assert "Invalid account" in refused.stderr
+    there("submit", path, "--name", "paid", "--account", "lab", "--wait", *words)
+    tag = there.json("status", "paid")["run"]
+    query = ("sacct", "-nPX", "-o", "jobname%60,account,state")
+    slurm_accounting.wait_until(
+        lambda: f"exa-{tag}-001|lab|COMPLETED" in slurm_accounting.run(*query)
+    )
+
+
+def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
+    there("submit", there.runfile()[0], "--name", "bad", "--queue", "prod", "--wait",
+          "--set", "train.microbatch=1", "--set", 'script.prologue="exit 3"',
+          expect=RunFailed.code)  # fmt: skip
