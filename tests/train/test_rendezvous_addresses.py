@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from exa_train.faults import LaunchFailed
-from exa_train.rendezvous import Host, gloo_interface, interfaces, store_address
+from exa_train.rendezvous import Host, gloo_interface, interfaces, store_address, this_host
 
 HERE = Host("n0", "boot-a", None, "10.0.0.1", "10.0.0.1")
 THERE = Host("n1", "boot-b", None, "10.0.0.2", "10.0.0.2")
@@ -54,3 +56,19 @@ def test_a_rank_0_that_nobody_can_reach_is_told_before_anyone_waits() -> None:
 
 def test_this_machines_loopback_is_found() -> None:
     assert "127.0.0.1" in interfaces().values()
+
+
+def test_containers_of_one_kernel_are_machines_of_their_own() -> None:
+    """They share the boot id, and each has a loopback that the others do not reach."""
+    here = this_host(interfaces(), {})
+    code = (
+        "import os\nfrom exa_train.rendezvous import interfaces, this_host\n"
+        "print(this_host(interfaces(), {}).machine)"
+    )
+    same = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert same.stdout.strip() == here.machine
+    alone = ["unshare", "--net", "--map-root-user", sys.executable, "-c", code]
+    other = subprocess.run(alone, capture_output=True, text=True)
+    if other.returncode:
+        pytest.skip(f"no network namespaces for us here: {other.stderr.strip()[-200:]}")
+    assert other.stdout.strip() != here.machine
