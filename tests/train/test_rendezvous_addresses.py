@@ -9,7 +9,14 @@ import sys
 import pytest
 
 from exa_train.faults import LaunchFailed
-from exa_train.rendezvous import Host, gloo_interface, interfaces, store_address, this_host
+from exa_train.rendezvous import (
+    Host,
+    check_wish,
+    gloo_interface,
+    interfaces,
+    store_address,
+    this_host,
+)
 
 HERE = Host("n0", "boot-a", None, "10.0.0.1", "10.0.0.1")
 THERE = Host("n1", "boot-b", None, "10.0.0.2", "10.0.0.2")
@@ -38,6 +45,15 @@ def test_equal_host_names_do_not_make_one_machine() -> None:
 def test_the_interface_that_the_user_names_comes_first() -> None:
     chosen = dataclasses.replace(HERE, chosen="192.168.1.5")
     assert store_address([chosen, THERE]) == "192.168.1.5"
+
+
+@pytest.mark.parametrize("wish", ["ib9", "eth0,ib9"])
+def test_an_interface_that_is_not_there_is_named_with_those_that_are(wish: str) -> None:
+    with pytest.raises(LaunchFailed, match="names ib9") as raised:
+        check_wish(wish, list(INTERFACES))
+    assert "lo, eth0, hsn0" in str(raised.value)
+    check_wish("eth0,hsn0", list(INTERFACES))
+    check_wish("", [])
 
 
 def test_a_name_that_resolves_to_loopback_is_worked_around_across_machines() -> None:
