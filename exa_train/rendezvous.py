@@ -11,7 +11,7 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -85,6 +85,22 @@ def gloo_interface(hosts: list[Host], mine: Host, interfaces: Mapping[str, str])
     return next((name for name, address in interfaces.items() if address == wanted), None)
 
 
+def check_wish(wish: str, names: Sequence[str]) -> None:
+    """Raise LaunchFailed when the user named an interface that is not there. Pure.
+
+    Args:
+        wish: the value of GLOO_SOCKET_IFNAME, several separated by commas.
+        names: the interfaces of this machine.
+    """
+    for name in (part for part in wish.split(",") if part):
+        if name not in names:
+            raise LaunchFailed(
+                f"{INTERFACE} names {name}, and there is no such interface",
+                where=socket.gethostname(),
+                hint="the interfaces there: " + ", ".join(names),
+            )
+
+
 def this_host(interfaces: Mapping[str, str], environ: Mapping[str, str]) -> Host:
     """Facts about this machine."""
     named = _attempt(lambda: socket.gethostbyname(socket.gethostname()))
@@ -132,6 +148,7 @@ def interfaces() -> dict[str, str]:
 
 def meet(comm: Any, backend: str) -> None:
     """Join all ranks of ``comm`` in torch's default process group. Collective."""
+    check_wish(os.environ.get(INTERFACE, ""), [name for _, name in socket.if_nameindex()])
     known = interfaces()
     mine = this_host(known, os.environ)
     hosts: list[Host] = comm.allgather(mine)

@@ -26,9 +26,6 @@ from exa_cli import main
 from exa_cli.base import proc
 from exa_cli.login import draft, resume, submit  # noqa: F401  (before the fork)
 from exa_cli.schedulers.slurm import backend  # noqa: F401
-from exa_cli.script import ask, directives, job
-from exa_cli.script.directives import Dialect, Directive
-from exa_cli.script.render import Template
 
 MARK = "EXA_TEST_SWEEP"
 _EVENTS = (
@@ -98,19 +95,6 @@ def _wait_for_the_left_behind() -> None:
             os.close(fd)
 
 
-def teach_slurm() -> None:
-    """A dialect and a template, while the house has none of its own."""
-    if "slurm" in directives.DIALECTS:
-        return
-    directives.DIALECTS["slurm"] = Dialect("#SBATCH --", "=", r"[a-z-]+")
-    ask._ASKED["slurm"] = lambda asked: [
-        Directive("job-name", asked.name.text, asked.name.origin),
-        Directive("nodes", asked.nodes.text, asked.nodes.origin),
-    ]
-    text = job.resources.read("templates", "local/job.sh.j2")
-    job.template_of = lambda scheduler: Template("slurm", text)
-
-
 def sweep(fake: FakeSlurm, home: Path, first: int, step: int, victim: str) -> None:
     number = first
     while True:
@@ -159,6 +143,5 @@ def _redirect(log: Path) -> None:
 
 
 if __name__ == "__main__":
-    teach_slurm()
     os.chdir(sys.argv[2])
     sweep(FakeSlurm(Path(sys.argv[1])), Path(sys.argv[2]), *map(int, sys.argv[3:5]), sys.argv[5])

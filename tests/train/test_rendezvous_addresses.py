@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from exa_train.faults import LaunchFailed
-from exa_train.rendezvous import Host, gloo_interface, interfaces, store_address
+from exa_train.rendezvous import (
+    Host,
+    check_wish,
+    gloo_interface,
+    interfaces,
+    store_address,
+    this_host,
+)
 
 HERE = Host("n0", "boot-a", None, "10.0.0.1", "10.0.0.1")
 THERE = Host("n1", "boot-b", None, "10.0.0.2", "10.0.0.2")
@@ -38,6 +47,15 @@ def test_the_interface_that_the_user_names_comes_first() -> None:
     assert store_address([chosen, THERE]) == "192.168.1.5"
 
 
+@pytest.mark.parametrize("wish", ["ib9", "eth0,ib9"])
+def test_an_interface_that_is_not_there_is_named_with_those_that_are(wish: str) -> None:
+    with pytest.raises(LaunchFailed, match="names ib9") as raised:
+        check_wish(wish, list(INTERFACES))
+    assert "lo, eth0, hsn0" in str(raised.value)
+    check_wish("eth0,hsn0", list(INTERFACES))
+    check_wish("", [])
+
+
 def test_a_name_that_resolves_to_loopback_is_worked_around_across_machines() -> None:
     """Debian's installer writes such a line into /etc/hosts."""
     debian = dataclasses.replace(HERE, named="127.0.1.1", routed="10.0.0.1")
@@ -54,3 +72,19 @@ def test_a_rank_0_that_nobody_can_reach_is_told_before_anyone_waits() -> None:
 
 def test_this_machines_loopback_is_found() -> None:
     assert "127.0.0.1" in interfaces().values()
+
+
+def test_containers_of_one_kernel_are_machines_of_their_own() -> None:
+    """They share the boot id, and each has a loopback that the others do not reach."""
+    here = this_host(interfaces(), {})
+    code = (
+        "import os\nfrom exa_train.rendezvous import interfaces, this_host\n"
+        "print(this_host(interfaces(), {}).machine)"
+    )
+    same = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert same.stdout.strip() == here.machine
+    alone = ["unshare", "--net", "--map-root-user", sys.executable, "-c", code]
+    other = subprocess.run(alone, capture_output=True, text=True)
+    if other.returncode:
+        pytest.skip(f"no network namespaces for us here: {other.stderr.strip()[-200:]}")
+    assert other.stdout.strip() != here.machine
