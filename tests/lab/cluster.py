@@ -85,7 +85,7 @@ class Cluster:
         for record in sorted(self._records(), key=_ends_first):
             self._stop(record, signal.SIGKILL if record.startswith("node-") else signal.SIGTERM)
         for name in self.spec.names:
-            _quiet("ip", "netns", "del", self.spec.netns(name))
+            self._cut_off(name)
         _quiet("ip", "link", "del", self.spec.bridge)
         shutil.rmtree(self.spec.root, ignore_errors=True)
 
@@ -129,7 +129,7 @@ class Cluster:
     def node_kill(self, name: str) -> None:
         """A power cut: every process of the node dies and its address goes away."""
         self._stop(f"node-{name}", signal.SIGKILL)
-        _quiet("ip", "netns", "del", self.spec.netns(name))
+        self._cut_off(name)
 
     def node_start(self, name: str) -> None:
         """Boot a node that is off; start the slurmd of one that is on."""
@@ -227,6 +227,12 @@ class Cluster:
             _ip("-n", netns, "link", "set", device, "up")
         init = (*_UNSHARE, sys.executable, str(_NODE), str(spec.root), name)
         self._start(f"node-{name}", "ip", "netns", "exec", netns, *init)
+
+    def _cut_off(self, name: str) -> None:
+        """Take a node's network away. The kernel is slow to clear a namespace that nothing is in
+        any more; its cable goes at once when it is removed itself."""
+        _quiet("ip", "link", "del", self.spec.cable(name))
+        _quiet("ip", "netns", "del", self.spec.netns(name))
 
     def _init(self, name: str) -> Process:
         """The node's first process: the child of the one that was started here."""
