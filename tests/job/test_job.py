@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -31,6 +30,8 @@ LIMITS = Limits(end=100.0, stop_at=90.0)
         ("SIGTERM", False, 95.0, "walltime"),
         ("SIGTERM", True, 10.0, "cancelled"),
         ("SIGTERM", True, 95.0, "cancelled"),
+        ("SIGUSR1", False, 29.0, "SIGUSR1"),
+        ("SIGUSR1", False, 31.0, "walltime"),
     ],
 )
 def test_when_and_why_ranks_are_asked_to_stop(notice, cancelled, now, reason):
@@ -119,7 +120,16 @@ def test_logs_that_may_explain_an_end_are_kept(seen, named, kept):
     assert worth_keeping(seen, 4, named) == kept
 
 
-SLURM_SITE = Path(__file__).with_name("slurm_site.toml").read_text()
+SLURM_SITE = """
+[site]
+name = "cluster"
+[scheduler]
+kind = "slurm"
+[launcher]
+kind = "other"
+command = ["run", "-n", "{ranks}"]
+"""
+AGENTS = 'agents = ["run", "-n", "{ranks}"]\n'
 
 
 def frozen_run(tmp_path, site):
@@ -137,7 +147,7 @@ def frozen_run(tmp_path, site):
 @pytest.mark.parametrize("told", [100, 10**9])
 def test_of_two_ends_of_the_job_the_earlier_counts(tmp_path, monkeypatch, told):
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    run = frozen_run(tmp_path, SLURM_SITE)
+    run = frozen_run(tmp_path, SLURM_SITE + AGENTS)
     before = open_allocation(run, "001", 1).began
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(before) + told))
     here = open_allocation(run, "001", 1)
@@ -147,9 +157,8 @@ def test_of_two_ends_of_the_job_the_earlier_counts(tmp_path, monkeypatch, told):
 
 
 def test_several_machines_without_agents_are_refused_before_anything_is_done(tmp_path):
-    site = SLURM_SITE[: SLURM_SITE.index("agents = [")] + 'rank_variable = "PMI_RANK"\n'
     with pytest.raises(Invalid, match="nothing starts an agent on each of 2 nodes"):
-        open_allocation(frozen_run(tmp_path, site), "001", 1)
+        open_allocation(frozen_run(tmp_path, SLURM_SITE), "001", 1)
 
 
 def test_a_wrong_mpiexec_is_named_by_the_variable_it_did_not_set():
