@@ -147,10 +147,10 @@ class Lab:
     def kill(self, node, pid, name="KILL"):
         self.inside(node, "kill", f"-{name}", pid)
 
-    def disk(self, node):
-        """Files of exa's on a node's own disk, but for data that is kept on purpose."""
+    def disk(self, node, run):
+        """Files of a run on a node's own disk; data does not belong to a run."""
         found = self.inside(node, "find", self.slurm.spec.local, "-type", "f").splitlines()
-        return [line for line in found if "/data/" not in line]
+        return [line for line in found if f"/{run.run_id}/" in line]
 
     def wipe(self):
         """Empty every node's disk, as a site does between jobs."""

@@ -68,7 +68,7 @@ def training(run):
 
 
 def nothing_left(lab, run):
-    left = {node: lab.processes(node, run) + lab.disk(node) for node in lab.nodes}
+    left = {node: lab.processes(node, run) + lab.disk(node, run) for node in lab.nodes}
     assert left == {node: [] for node in lab.nodes}
 
 
@@ -210,7 +210,7 @@ def test_a_dead_agent_ends_no_rank_and_is_named(lab, job):
     assert lab.wait(number, 400) == "COMPLETED"
     assert end(run)["cause"] == "finished"
     assert any(node in line and "agent" in line for line in end(run)["evidence"])
-    kept = [n for n in lab.nodes if lab.disk(n)]
+    kept = [n for n in lab.nodes if lab.disk(n, run)]
     assert kept == [node]
 
 
