@@ -74,7 +74,7 @@ def test_killed_at_any_effect_it_ends_in_one_job(
     assert len(set(names)) == len(names) == len(outcomes)
     # All places were tried: at the last of them the victim had come to its end.
     assert [outcome["killed"] for outcome in outcomes] == [-9] * (len(outcomes) - 1) + [0]
-    assert len(outcomes) > 8
+    assert len(outcomes) > 5
 
 
 @pytest.mark.slow
@@ -85,6 +85,6 @@ def test_killed_at_any_effect_it_ends_in_one_job(
 def test_killed_at_random_effects_it_ends_in_one_job_of_real_slurm(
     tmp_path: Path, kill_round: int
 ) -> None:
-    points = sorted(random.sample(range(1, 90), 6))
+    points = sorted(random.sample(range(1, 80), 6))
     outcomes = sweep(tmp_path, dict(os.environ), "submit", *map(str, points))
-    assert len(outcomes) >= 5, (points, outcomes)
+    assert [outcome["at"] for outcome in outcomes] == points
