@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Refused
+from exa_cli.base.errors import Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
