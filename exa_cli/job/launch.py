@@ -22,6 +22,7 @@ from exa_cli.policy.cause import Health
 from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.rundir import RunDir
 from exa_cli.script.launcher import command
+from exa_cli.sites.schema import Launcher
 from exa_cli.spec.model import ModelConfig
 
 PROBE_TIMEOUT_S = 180
@@ -66,14 +67,14 @@ def environment(here: Allocation) -> dict[str, str]:
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
     """argv of a Python module, once per rank, by the site's launcher."""
-    return _launch_line(here, here.site.launcher.command, here.world, module, *args)
+    return _launch_line(here, here.site.launcher, here.world, module, *args)
 
 
 def _launch_line(
-    here: Allocation, grammar: Sequence[str], world: int, module: str, *args: str
+    here: Allocation, launcher: Launcher, world: int, module: str, *args: str
 ) -> list[str]:
     return command(
-        replace(here.site.launcher, command=tuple(grammar)),
+        launcher,
         world=world,
         nodes=len(here.nodes),
         program=[sys.executable, "-m", module, *args],
@@ -88,12 +89,14 @@ def nodes_of(here: Allocation) -> Nodes:
         (here.folder / part).mkdir(parents=True, exist_ok=True)
     if not here.site.node.virtual:
         write_text(here.folder / "hosts", "".join(f"{node}\n" for node in here.nodes))
-    grammar = here.site.launcher.agents
-    if grammar is None:
+    launcher = here.site.launcher
+    if launcher.agents is None:
         return Here(here.posts(), here.folder)
+    # The options are the ranks': an agent needs no MPI, no GPU and no binding.
+    plain = replace(launcher, command=launcher.agents, options=())
 
     def start_agents(posts: Path) -> subprocess.Popen[bytes]:
-        argv = _launch_line(here, grammar, len(here.nodes), "exa_cli.job.agent", str(posts))
+        argv = _launch_line(here, plain, len(here.nodes), "exa_cli.job.agent", str(posts))
         return _started(here, argv, "agents.log")
 
     return Agents(here.posts(), here.folder, start_agents)

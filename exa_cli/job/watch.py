@@ -14,6 +14,9 @@ from exa_cli.job.notice import Notice
 
 TICK_S = 0.2
 
+EARLY_S = 60.0
+"""How long before its time Slurm may send the signal of ``--signal`` (sbatch(1))."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,13 +29,15 @@ class Limits:
 def stop_reason(limits: Limits, notice: str | None, cancelled: bool, now: float) -> str | None:
     """Why the ranks should save and stop now, or None. Pure.
 
-    A signal near the walltime's end is that end: batch systems send the same one for both.
+    A signal near the walltime's end is that end: batch systems send the same one for both. The
+    one that exa's own script asks Slurm for comes a little before it is due.
     """
     if notice is None:
         return "walltime" if now >= limits.stop_at else None
     if cancelled:
         return "cancelled"
-    return "walltime" if now >= limits.stop_at else notice
+    early = EARLY_S if notice == "SIGUSR1" else 0.0
+    return "walltime" if now >= limits.stop_at - early else notice
 
 
 class Watch:

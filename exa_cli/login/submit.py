@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Refused
+from exa_cli.base.errors import Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
@@ -122,27 +122,47 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     if why_not := batch.usable():
         raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
     since = _first_intent(run, attempt)
+    if since is None:
+        _refuse_namesake(run, request["tag"], batch)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
         job_id = _job_of(run, request, batch, journal, since)
         return _accept(run, attempt, request, job_id, journal)
 
 
-def _first_intent(run: RunDir, attempt: str) -> float:
-    """When an attempt was first meant to be submitted: no job of it is older."""
-    times = [
-        event.t
-        for event in journals.read(run.path)
-        if event.kind == "intent" and event.fields["attempt"] == attempt
-    ]
-    return min(times, default=clock.now())
+def _first_intent(run: RunDir, attempt: str) -> float | None:
+    """When an attempt was first meant to be submitted; None when it never was.
+
+    The intent is on the disk before anything is submitted: without one there is no job of it.
+    """
+    return min(
+        (
+            event.t
+            for event in journals.read(run.path)
+            if event.kind == "intent" and event.fields["attempt"] == attempt
+        ),
+        default=None,
+    )
+
+
+def _refuse_namesake(run: RunDir, tag: str, batch: Scheduler) -> None:
+    """Refuse to submit beside a live job of an earlier run of the same name, whose directory is
+    gone: both would write into this one. Raises Invalid."""
+    found = batch.find(tag, clock.now())
+    live = [j for j, s in batch.query(found).items() if s.state != "ended"] if found else []
+    if live:
+        raise Invalid(
+            f"job {live[0]} of an earlier run named {run.name} has not ended",
+            where=str(run.path),
+            hint="end that job first, or choose another --name",
+        )
 
 
 def _job_of(
-    run: RunDir, request: dict[str, Any], batch: Scheduler, journal: Journal, since: float
+    run: RunDir, request: dict[str, Any], batch: Scheduler, journal: Journal, since: float | None
 ) -> str:
     attempt = request["attempt"]
-    if found := batch.find(request["tag"], since):
+    if since is not None and (found := batch.find(request["tag"], since)):
         say(f"found job {found[0]} of an interrupted submission; nothing is submitted again")
         batch.recover(found[0])
         return found[0]

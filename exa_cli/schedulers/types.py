@@ -126,7 +126,9 @@ class Scheduler(Protocol):
 
         Args:
             name: the job's name.
-            since: no job of this name is older, in seconds since the epoch; None = not known.
+            since: when the name came into use, in seconds since the epoch; None = not known.
+                Ended jobs submitted before, by more than clocks may differ, are left out: they
+                are of an earlier run that had this name.
 
         Raises Unreachable when it cannot tell; an empty list means that there is none.
         """

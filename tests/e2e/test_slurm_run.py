@@ -1,9 +1,12 @@
 """exa on a real Slurm: training over several nodes through srun, and what goes wrong there."""
 
 import json
+import signal
 
 import pytest
+from kit import Exa, last_state, losses, processes
 
+from exa_cli.base import proc
 from exa_cli.base.errors import Refused, RunFailed, Unreachable
 
 SITE = """
@@ -157,3 +160,49 @@ def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
     there("submit", there.runfile()[0], "--name", "bad", "--queue", "prod", "--wait",
           "--set", "train.microbatch=1", "--set", 'script.prologue="exit 3"',
           expect=RunFailed.code)  # fmt: skip
+
+
+SAME = {"train.precision": "fp32", "train.threads": 1, "train.microbatch": 1}
+
+
+def test_a_rank_killed_on_a_node_costs_no_bit_and_the_same_layout_elsewhere_has_the_same(
+    there, slurm, tmp_path_factory, prepared
+):
+    """Two Slurm nodes and a kill against two virtual nodes of this machine and none."""
+    here = Exa(tmp_path_factory.mktemp("here"), prepared)
+    here.submit("whole", "--nodes", 2, "--wait", settings=SAME)
+    there.submit("hurt", "--nodes", 2, "--queue", "prod", settings=SAME)
+    trains(there, "hurt", 7)
+    run = there.run_dir("hurt")
+    for rank in processes(run, "-m exa_train")[:1]:
+        proc.send(rank, signal.SIGKILL)
+    status = ends(there, "hurt")
+    assert (status["state"], status["cause"]) == ("failed", "rank-failure")
+    there("resume", "hurt", "--wait")
+    whole = here.run_dir("whole")
+    assert losses(run) == losses(whole)
+    assert last_state(run) == last_state(whole)
+
+
+def test_a_submit_that_finds_no_controller_leaves_no_job_and_resume_makes_the_one(there, slurm):
+    site = there.home / "lab.toml"
+    site.write_text(site.read_text().replace("poll_s", "retry_s = 0.0\npoll_s"))
+    slurm.ctl_stop()
+    words = {"train.microbatch": 1, "train.steps": 2, "resources.queue": "prod"}
+    there.submit("late", settings=words, expect=Unreachable.code)
+    slurm.ctl_start()
+    assert slurm.run("squeue", "-h") == ""
+    there("resume", "late", "--wait")
+    status = there.json("status", "late")
+    assert status["state"] == "done"
+    assert slurm.run("squeue", "-h", "-t", "all", "-o", "%j").split() == [
+        f"exa-{status['run']}-001"
+    ]
+
+
+def test_variables_of_the_submitter_do_not_change_the_job(there, slurm):
+    there.env |= {"SBATCH_PARTITION": "debug", "SBATCH_TIMELIMIT": "1", "SQUEUE_FORMAT": "%N"}
+    job = start(there, "plain", 2)["job_id"]
+    shown = slurm.run("scontrol", "-o", "show", "job", job)
+    assert "Partition=prod" in shown and "TimeLimit=00:10:00" in shown
+    assert ends(there, "plain")["state"] == "done"

@@ -1,18 +1,46 @@
-"""A run on a real Slurm cluster: its directory, its job by hand, and what is left behind."""
+"""A run on a real Slurm cluster: its directory, its jobs, and what is left behind."""
 
-import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from exa_cli.base.files import write_json
-from exa_cli.login import draft as drafts
-from exa_cli.runs.rundir import create, new_id
-from exa_cli.spec import runfile
+from lab.cluster import Cluster
 
-SITE = Path(__file__).with_name("slurm_site.toml")
+from exa_cli.base.proc import Process
+from exa_cli.login import draft as drafts
+from exa_cli.login import submit
+from exa_cli.runs.rundir import RunDir
+
+SITE = """
+inherits = "slurm"
+[site]
+name = "lab"
+[scheduler]
+kill_delay_s = 30.0
+poll_s = 1.0
+[[queue]]
+name = "prod"
+[directives]
+account = false
+[preemption]
+requeue = true
+[node]
+count = 4
+ranks_per_node = 1
+cpus = {cpus}
+gpus = 0
+[launcher]
+options = ["--mpi=pmi2"]
+[local_storage]
+path = "{local}/exa-{{uid}}"
+[torch]
+device = "cpu"
+backend = "gloo"
+"""
 
 RUN = """
 [resources]
@@ -47,109 +75,88 @@ every = {every}
 stop_before = "{stop_before}"
 """
 
-# What a job script of exa's own does, in short.
-SCRIPT = """#!/bin/bash
-export EXA_RUN_DIR={run} EXA_TAG={tag}
-lives={run}/attempts/{attempt}/lives
-life=1
-while [ -e "$lives/$life" ]; do life=$((life + 1)); done
-mkdir -p "$lives"
-mkdir "$lives/$life" || exit 79
-exec </dev/null >>"$lives/$life/stdout.log" 2>&1
-set -- {python} -m exa_cli job "$EXA_RUN_DIR" --attempt {attempt} --life "$life"
-[ -n "$EXA_TEST_LINGER" ] || exec "$@"
-"$@"
-sleep "$EXA_TEST_LINGER"
-"""
 
+@dataclass
+class Lab:
+    """A cluster, and a folder that all its nodes share, with prepared data in it."""
 
-def make_run(folder, data, name="demo", **changes):
-    """A run directory as ``exa submit`` makes it, without a submission."""
-    asked = {
-        "nodes": 4, "each": 1, "steps": 20, "every": 5,
-        "walltime": "00:10:00", "stop_before": "00:00:20",
-        **changes,
-    }  # fmt: skip
-    path = folder / f"{name}.toml"
-    path.write_text(RUN.format(data=str(data), **asked))
-    made = drafts.draft(path, drafts.Options(site=str(SITE), name=name))
-    run_id = new_id(name, unique=True)
-    plan = made.plan(run_id, drafts.prepared_data(made))
-    files = {
-        "run.toml": runfile.dump({**made.doc.values, "name": name}),
-        "site.toml": made.site.text,
-        "plan.json": plan,
-    }
-    run = create(folder / "runs", run_id, files)
-    lay_down(run, made, plan, "001")
-    return run
+    slurm: Cluster
+    folder: Path
 
+    @property
+    def nodes(self):
+        return self.slurm.spec.names
 
-def lay_down(run, made, plan, attempt):
-    request = drafts.request(made, run, attempt, plan)
-    run.attempt(attempt).mkdir()
-    words = {"run": run.path, "tag": run.tag(attempt), "attempt": attempt, "python": sys.executable}
-    (run.attempt(attempt) / "script.sh").write_text(SCRIPT.format(**words))
-    write_json(run.attempt(attempt) / "request.json", request)
+    def make_run(self, name, **changes):
+        """A run's directory with its first attempt, as ``exa submit`` lays them down."""
+        asked = {
+            "nodes": 4, "each": 1, "steps": 20, "every": 5,
+            "walltime": "00:10:00", "stop_before": "00:00:20", **changes,
+        }  # fmt: skip
+        site, path = self.folder / "lab.toml", self.folder / f"{name}.toml"
+        site.write_text(SITE.format(cpus=self.slurm.spec.cpus, local=self.slurm.spec.local))
+        path.write_text(RUN.format(data=str(self.folder / "data"), **asked))
+        made = drafts.draft(path, drafts.Options(site=str(site), name=name))
+        run = submit.new_run(made)
+        submit.lay_down(run, made)
+        return run
 
+    def sbatch(self, run: RunDir, *options):
+        """Hand in the first attempt's script; the job's id. Options win over its directives."""
+        script = run.attempt("001") / "script.sh"
+        return self.slurm.run("sbatch", "--parsable", *options, script).strip()
 
-@dataclasses.dataclass
-class Slurm:
-    """Commands of one cluster. ``nodes`` maps a node's name to its init process's pid."""
-
-    env: dict
-    nodes: dict
-
-    def run(self, *argv):
-        done = subprocess.run(
-            list(map(str, argv)), env=self.env, capture_output=True, text=True, timeout=60
+    def linger(self, run: RunDir, seconds):
+        """The same as a part of a script that goes on after it."""
+        script = self.folder / "linger.sh"
+        script.write_text(
+            f"#!/bin/bash\nbash {run.attempt('001') / 'script.sh'}\nsleep {seconds}\n"
         )
-        assert done.returncode == 0, (argv, done.stdout, done.stderr)
-        return done.stdout
-
-    def sbatch(self, run, *options, attempt="001", minutes=10):
-        """Submit an attempt of a run; the job's id. Slurm's own output file is never looked at."""
-        asked = run.plan()["parallel"]
-        nodes, each = asked["nodes"], asked["ranks_per_node"]
-        return self.run(
-            "sbatch", "--parsable", "-p", "prod", "-N", nodes, f"--ntasks-per-node={each}",
-            "-c", 8 // each, "--mem=3500", "-t", minutes, "-J", run.tag(attempt), "-D", run.path,
-            "-o", "/dev/null",
-            *options, run.attempt(attempt) / "script.sh",
-        ).strip()  # fmt: skip
+        options = ("-p", "prod", "-N4", "--exclusive", "-t", "10", "-o", "/dev/null")
+        return self.slurm.run("sbatch", "--parsable", *options, script).strip()
 
     def state(self, job):
-        words = dict(
-            w.partition("=")[::2] for w in self.run("scontrol", "-o", "show", "job", job).split()
-        )
-        return words["JobState"]
+        words = self.slurm.run("scontrol", "-o", "show", "job", job).split()
+        return dict(word.partition("=")[::2] for word in words)["JobState"]
 
-    def wait(self, job, seconds=180):
+    def wait(self, job, seconds=400):
         """Until a job has ended; its state."""
         over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
         return wait_until(lambda: (s := self.state(job)) in over and s, seconds)
 
     def inside(self, node, *argv):
-        """Run a command on a node, in its own namespaces."""
-        pid = str(self.nodes[node])
-        return self.run("nsenter", "-t", pid, "-m", "-n", "-p", "-u", "-i", *argv)
+        """Run a command on a node, in its own namespaces; its output."""
+        pid = str(self.first_process(node).pid)
+        words = ["nsenter", "-t", pid, "-m", "-n", "-p", "-u", "-i", *map(str, argv)]
+        return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    def first_process(self, node) -> Process:
+        return self.slurm._init(node)
 
     def processes(self, node, run, *words):
         """Pids (of the node) of a run's processes there whose command line has all the words."""
         code = (
-            "import os, sys\nfrom pathlib import Path\nfrom exa_cli.base import proc\n"
+            "import sys\nfrom pathlib import Path\nfrom exa_cli.base import proc\n"
             "for pid in proc.pids():\n"
-            "    line = Path(f'/proc/{pid}/cmdline')\n"
             "    if proc.environment(pid).get('EXA_RUN_DIR') == sys.argv[1]:\n"
-            "        text = line.read_bytes().replace(b'\\0', b' ').decode()\n"
-            "        if all(w in text for w in sys.argv[2:]): print(pid)\n"
+            "        text = Path(f'/proc/{pid}/cmdline').read_bytes().replace(b'\\0', b' ')\n"
+            "        if all(w in text.decode() for w in sys.argv[2:]): print(pid)\n"
         )
         return self.inside(node, sys.executable, "-c", code, run.path, *words).split()
 
-    def tmp(self, node):
-        """Files of exa's on a node's own disk, but for data that is kept on purpose."""
-        found = self.inside(node, "sh", "-c", "find /tmp/exa-* -type f 2>/dev/null || true")
-        return [line for line in found.splitlines() if "/data/" not in line]
+    def kill(self, node, pid, name="KILL"):
+        self.inside(node, "kill", f"-{name}", pid)
+
+    def disk(self, node, run):
+        """Files of a run on a node's own disk; data does not belong to a run."""
+        found = self.inside(node, "find", self.slurm.spec.local, "-type", "f").splitlines()
+        return [line for line in found if f"/{run.run_id}/" in line]
+
+    def wipe(self):
+        """Empty every node's disk, as a site does between jobs."""
+        for node in self.nodes:
+            local = self.slurm.spec.local
+            self.inside(node, "find", local, "-mindepth", "1", "-delete")
 
 
 def wait_until(condition, seconds=120):
@@ -165,7 +172,12 @@ def events(run, kind=None, writer=""):
     """Journal events of a run, in order of time."""
     found = []
     for path in sorted((run.path / "journal").glob(f"{writer}*.jsonl")):
-        found += [
-            json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"
-        ]
+        lines = path.read_text().splitlines(keepends=True)
+        found += [json.loads(line) for line in lines if line.endswith("\n")]
     return sorted((e for e in found if kind in (None, e["event"])), key=lambda e: e["t"])
+
+
+def prepare(source, out):
+    """Prepared data of a little real text."""
+    argv = [sys.executable, "-m", "exa_cli", "data", "prepare", *map(str, source)]
+    subprocess.run([*argv, "-o", out, "--vocab", "320"], check=True, env=dict(os.environ))

@@ -4,14 +4,13 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from exa_cli.base import proc
-from exa_cli.base.errors import Invalid
+from exa_cli.base.errors import Invalid, Unreachable
 from exa_cli.base.files import write_json
-from exa_cli.job import health, layout, sweep
+from exa_cli.job import health, launch, layout, sweep
 from exa_cli.job.allocation import open_allocation
 from exa_cli.job.end import worth_keeping
 from exa_cli.job.rank import check_place, my_rank
@@ -31,6 +30,8 @@ LIMITS = Limits(end=100.0, stop_at=90.0)
         ("SIGTERM", False, 95.0, "walltime"),
         ("SIGTERM", True, 10.0, "cancelled"),
         ("SIGTERM", True, 95.0, "cancelled"),
+        ("SIGUSR1", False, 29.0, "SIGUSR1"),
+        ("SIGUSR1", False, 31.0, "walltime"),
     ],
 )
 def test_when_and_why_ranks_are_asked_to_stop(notice, cancelled, now, reason):
@@ -119,16 +120,31 @@ def test_logs_that_may_explain_an_end_are_kept(seen, named, kept):
     assert worth_keeping(seen, 4, named) == kept
 
 
-SLURM_SITE = Path(__file__).with_name("slurm_site.toml").read_text()
+SLURM_SITE = """
+[site]
+name = "cluster"
+[scheduler]
+kind = "slurm"
+[launcher]
+kind = "other"
+command = ["run", "-n", "{ranks}"]
+"""
+AGENTS = 'agents = ["run", "-n", "{ranks}"]\n'
 
 
 def frozen_run(tmp_path, site):
     """As much of a run directory as an allocation reads."""
     run = RunDir(tmp_path / "r-0000")
-    plan = {"parallel": {"nodes": 2, "ranks_per_node": 1, "world": 2},
-            "policy": {"stop_before_s": 60}}  # fmt: skip
+    plan = {
+        "parallel": {"nodes": 2, "ranks_per_node": 1, "world": 2},
+        "policy": {"stop_before_s": 60},
+        "data": {"dir": str(run.path), "data_id": "d"},
+        "train": {"threads": 1},
+        "env": {},
+    }
     run.attempt("001").mkdir(parents=True)
-    (run.path / "site.toml").write_text(site)
+    storage = f'[local_storage]\npath = "{tmp_path}/local"\n'
+    (run.path / "site.toml").write_text(site + storage)
     write_json(run.path / "plan.json", plan)
     write_json(run.attempt("001") / "request.json", {"walltime_s": 3600})
     return run
@@ -137,7 +153,7 @@ def frozen_run(tmp_path, site):
 @pytest.mark.parametrize("told", [100, 10**9])
 def test_of_two_ends_of_the_job_the_earlier_counts(tmp_path, monkeypatch, told):
     monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    run = frozen_run(tmp_path, SLURM_SITE)
+    run = frozen_run(tmp_path, SLURM_SITE + AGENTS)
     before = open_allocation(run, "001", 1).began
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(before) + told))
     here = open_allocation(run, "001", 1)
@@ -146,10 +162,30 @@ def test_of_two_ends_of_the_job_the_earlier_counts(tmp_path, monkeypatch, told):
     assert here.limits().stop_at == here.end - 60
 
 
+def test_agents_are_started_by_their_own_line_without_the_options_of_the_ranks(
+    tmp_path, monkeypatch
+):
+    program = tmp_path / "bin" / "run"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/told\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1")
+    run = frozen_run(tmp_path, SLURM_SITE + AGENTS + 'options = ["--gpus=4"]\n')
+    (run.path / "manifest.json").write_text('{"splits": {}}')
+    here = open_allocation(run, "001", 1)
+    with pytest.raises(Unreachable, match="no sign of the agent on n1, n2"):
+        launch.nodes_of(here).sweep()
+    told = (tmp_path / "told").read_text().split()
+    assert told[:2] == ["-n", "2"] and told[3:5] == ["-m", "exa_cli.job.agent"]
+    assert launch.rank_argv(here)[1:4] == ["-n", "2", "--gpus=4"]
+    assert (here.folder / "hosts").read_text() == "n1\nn2\n"
+
+
 def test_several_machines_without_agents_are_refused_before_anything_is_done(tmp_path):
-    site = SLURM_SITE[: SLURM_SITE.index("agents = [")] + 'rank_variable = "PMI_RANK"\n'
     with pytest.raises(Invalid, match="nothing starts an agent on each of 2 nodes"):
-        open_allocation(frozen_run(tmp_path, site), "001", 1)
+        open_allocation(frozen_run(tmp_path, SLURM_SITE), "001", 1)
 
 
 def test_a_wrong_mpiexec_is_named_by_the_variable_it_did_not_set():

@@ -73,10 +73,11 @@ UNKNOWN = "slurm_load_jobs error: Invalid job id specified\n"
 _COLUMNS = {
     "%i": ("JOBID", "id"), "%T": ("STATE", "state"), "%S": ("START_TIME", "start"),
     "%e": ("END_TIME", "end"), "%r": ("REASON", "reason"), "%j": ("NAME", "name"),
+    "%V": ("SUBMIT_TIME", "submit"),
 }  # fmt: skip
 _FIELDS = {
     "JobID": "id", "State": "kept", "ExitCode": "kept_code", "Start": "start", "End": "end",
-    "JobName": "name",
+    "JobName": "name", "Submit": "submit",
 }  # fmt: skip
 
 
@@ -117,7 +118,8 @@ class FakeSlurm:
         """A job in a state, as the controller and accounting have it. Its id."""
         job = {
             "name": name, "state": state, "reason": "None", "start": time.time() - 60,
-            "end": time.time(), "code": [0, 0], "kept": state, "known": True, **fields,
+            "end": time.time(), "submit": time.time(), "code": [0, 0],
+            "kept": state, "known": True, **fields,
         }  # fmt: skip
         return self._add(job)
 
@@ -245,7 +247,8 @@ def _accept(slurm: FakeSlurm, script: str) -> str:
     held = "--hold" in words or (slurm.folder / "hold").exists()
     job = {
         "name": name, "state": "PENDING", "reason": "JobHeldUser" if held else "None",
-        "start": None, "end": None, "code": [0, 0], "kept": "PENDING", "known": True,
+        "start": None, "end": None, "submit": time.time(), "code": [0, 0],
+        "kept": "PENDING", "known": True,
         "script": script, "cwd": os.getcwd(),
     }  # fmt: skip
     number = slurm._add(job)
@@ -322,7 +325,7 @@ def _sacct(slurm: FakeSlurm, words: list[str]) -> int:
 
 
 def _shown(job: dict[str, Any], key: str, missing: str) -> str:
-    if key in ("start", "end"):
+    if key in ("start", "end", "submit"):
         return _stamp(job[key], missing)
     if key == "kept_code":
         code, number = job["code"]

@@ -19,6 +19,8 @@ kind = "slurm"
 poll_s = 30.0
 timeout_s = 20.0
 retry_s = {retry_s}
+[[queue]]
+name = "debug"
 """
 
 

@@ -1,22 +1,26 @@
 """Run exa, killed at its N-th effect; one process for a whole sweep.
 
-    python sweeper.py FAKE HOME FIRST STEP VICTIM
+    python sweeper.py HOME VICTIM POINT...
+    python sweeper.py HOME VICTIM FIRST:STEP
 
 Each effect on the world that a command has (opening for writing, mkdir, rename, link, unlink,
-fsync, write, starting a process) is a place to be killed at. For every FIRST + k STEP-th of them
-the victim is forked, killed there by SIGKILL, and exa resume is run to its end. A line of JSON
-tells each outcome. Forking saves the start of an interpreter each time.
+fsync, write, starting a process) is a place to be killed at, given as a list or as every STEP-th
+from FIRST on. The victim is forked, killed there by SIGKILL, and exa resume is run to its end. A
+line of JSON tells each outcome. Forking saves the start of an interpreter each time.
+
+The scheduler is what is on the PATH: the fake in HOME/cluster, or real Slurm. Jobs must wait.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,9 @@ from fake_slurm import FakeSlurm
 from exa_cli import main
 from exa_cli.base import proc
 from exa_cli.login import draft, resume, submit  # noqa: F401  (before the fork)
-from exa_cli.schedulers.slurm import backend  # noqa: F401
+from exa_cli.runs.rundir import new_id
+from exa_cli.schedulers.slurm import backend
+from exa_cli.schedulers.types import Settings
 
 MARK = "EXA_TEST_SWEEP"
 _EVENTS = (
@@ -95,13 +101,22 @@ def _wait_for_the_left_behind() -> None:
             os.close(fd)
 
 
-def sweep(fake: FakeSlurm, home: Path, first: int, step: int, victim: str) -> None:
-    number = first
-    while True:
+def jobs_of(name: str, *, end: bool) -> list[str]:
+    """Jobs of a run's first attempts."""
+    slurm = backend.Slurm(Settings({}, dict(os.environ)))
+    run_id = new_id(name, unique=True)
+    jobs = [job for n in ("001", "002") for job in slurm.find(f"exa-{run_id}-{n}")]
+    for found in jobs if end else ():
+        slurm.cancel(found)
+    return jobs
+
+
+def sweep(home: Path, victim: str, points: Iterable[int]) -> None:
+    fake = FakeSlurm(home / "cluster")
+    for number in points:
         name = f"{victim}{number}"
         log = home / f"{name}.log"
         words = ["submit", str(home / "run.toml"), "--name", name, "--site", str(home / "lab.toml")]
-        before = len(fake.all())
         if victim == "resume":
             # Of a submit that was killed, with its job made or not.
             _cut_off(log, fake, words, made=number % 2 == 0)
@@ -110,12 +125,11 @@ def sweep(fake: FakeSlurm, home: Path, first: int, step: int, victim: str) -> No
             killed = exa(log, *words, killed_at=number)
         there = list((home / "runs").glob(f"{name}-????"))
         again = exa(log, "resume", name) if there else exa(log, *words)
-        jobs = len(fake.all()) - before
+        jobs = len(jobs_of(name, end=not fake.folder.exists()))
         record = {"at": number, "killed": killed, "run": bool(there), "again": again, "jobs": jobs}
         print(json.dumps(record), flush=True)
         if killed != -signal.SIGKILL:
             return
-        number += step
 
 
 def _cut_off(log: Path, fake: FakeSlurm, words: list[str], *, made: bool) -> None:
@@ -142,6 +156,11 @@ def _redirect(log: Path) -> None:
     os.dup2(fd, 2)
 
 
+def read_points(words: list[str]) -> Iterable[int]:
+    first, colon, step = words[0].partition(":")
+    return itertools.count(int(first), int(step)) if colon else map(int, words)
+
+
 if __name__ == "__main__":
-    os.chdir(sys.argv[2])
-    sweep(FakeSlurm(Path(sys.argv[1])), Path(sys.argv[2]), *map(int, sys.argv[3:5]), sys.argv[5])
+    os.chdir(sys.argv[1])
+    sweep(Path(sys.argv[1]), sys.argv[2], read_points(sys.argv[3:]))

@@ -98,6 +98,14 @@ def test_a_job_is_found_by_its_name_and_no_other(site: Site) -> None:
     assert site.batch.find(site.name + "0") == [other]
 
 
+def test_an_ended_job_from_before_the_name_was_in_use_is_not_found(site: Site) -> None:
+    """A run may be removed, and another made of the same name."""
+    old, live = site.submit("true"), site.submit("exec sleep 300")
+    site.wait(old)
+    site.wait(live, "running")
+    assert site.batch.find(site.name, time.time() + 3600) == [live]
+
+
 def test_two_jobs_of_one_name_are_both_found(site: Site) -> None:
     jobs = [site.submit("true"), site.submit("true")]
     assert sorted(site.batch.find(site.name)) == sorted(jobs)

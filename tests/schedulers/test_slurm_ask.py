@@ -150,12 +150,17 @@ def test_while_accounting_is_down_an_old_name_cannot_be_ruled_out(
     """A job that ended longer than MinJobAge ago would be known to accounting alone."""
     fake.fault("sacct", "down")
     now = time.time()
-    assert slurm.find(NAME, since=now) == []
+    assert slurm.find(NAME, since=now - 30) == []
     for since in (now - 3600, None):
         with pytest.raises(Unreachable, match="cannot tell whether there was a job"):
             slurm.find(NAME, since)
     job = fake.plant("PENDING")
     assert slurm.find(NAME, now - 3600) == [job]
+
+
+def test_a_new_name_costs_accounting_nothing(fake: FakeSlurm, slurm: Slurm) -> None:
+    assert slurm.find(NAME, since=time.time()) == []
+    assert [argv[0] for argv in fake.calls()] == ["squeue"]
 
 
 def test_cancelling_what_nobody_knows_is_noticed(fake: FakeSlurm, slurm: Slurm) -> None:

@@ -177,8 +177,19 @@ def test_a_reason_may_hold_the_separator() -> None:
 
 
 def test_a_name_is_found_whole_only() -> None:
-    text = "JOBID|NAME\n1|exa-a-001\n2|exa-a-0012\n3_4|exa-a-001\n3_5|exa-a-001\n5|a|exa-a-001\n"
-    assert read.named(text, "exa-a-001", "squeue") == ["1", "3"]
+    at = "RUNNING|2026-11-22T09:32:17"
+    names = ["1|exa-a-001", "2|exa-a-0012", "3_4|exa-a-001", "3_5|exa-a-001", "5|a|exa-a-001"]
+    lines = [name.replace("|", f"|{at}|", 1) for name in names]
+    text = table(["JOBID|STATE|SUBMIT_TIME|NAME", *lines])
+    assert read.named(text, "exa-a-001", 0.0, "squeue") == ["1", "3"]
+
+
+def test_an_ended_job_of_an_earlier_run_of_the_name_is_not_ours() -> None:
+    at = 1795339937.0  # 09:32:17
+    lines = [f"{n}|{s}|2026-11-22T09:32:17|x" for n, s in enumerate(["FAILED", "RUNNING"], 1)]
+    text = table(["JOBID|STATE|SUBMIT_TIME|NAME", *lines])
+    assert read.named(text, "x", at, "squeue") == ["1", "2"]
+    assert read.named(text, "x", at + 1, "squeue") == ["2"]
 
 
 def test_a_comment_cannot_pass_for_a_state() -> None:

@@ -14,6 +14,7 @@ from exa_cli.base.errors import Unreachable
 from exa_cli.login import observe, resume
 from exa_cli.runs import journal
 from exa_cli.runs.rundir import RunDir
+from exa_cli.schedulers import asked
 
 SETTLED, LIVE = 900, 100
 
@@ -48,6 +49,7 @@ def test_a_thousand_runs_are_one_question(
     monkeypatch.setattr(
         journal, "parse_line", lambda writer, line: read.append(line) or parse(writer, line)
     )
+    monkeypatch.setattr(asked, "_seconds", {})
     code, out, err = exa("status", "--json", "--verbose", capsys=capsys)
     rows = json.loads(out)["runs"]
     assert (code, len(rows)) == (0, SETTLED + LIVE)

@@ -20,6 +20,8 @@ from exa_cli.schedulers.types import EndReason, JobState, NotSubmitted, Request,
 
 _START_SECONDS = 60.0
 _KILL_SECONDS = 10.0
+_SKEW_S = 300.0
+"""How much the clocks of machines that share a spool may differ."""
 
 
 @register("local")
@@ -67,7 +69,8 @@ class Local:
 
     def find(self, name: str, since: float | None = None) -> list[str]:
         """Ids of all spooled jobs of this name, of other machines on this spool too."""
-        return [entry.job_id for entry in self._spool.entries() if self._named(entry, name)]
+        begin = 0.0 if since is None else since - _SKEW_S
+        return [e.job_id for e in self._spool.entries() if self._named(e, name, begin)]
 
     def query(self, job_ids: Sequence[str]) -> dict[str, JobState]:
         """States from the spool and the process table of this moment."""
@@ -139,9 +142,11 @@ class Local:
             raise Unreachable(f"{job_id} is a job of another machine", hint=f"ask on {entry.host}")
         return entry
 
-    def _named(self, entry: Entry, name: str) -> bool:
+    def _named(self, entry: Entry, name: str, begin: float) -> bool:
         try:
-            return entry.job().demand.name == name
+            job = entry.job()
+            mine = job.demand.name == name
+            return mine and (job.submitted >= begin or entry.ended() is None)
         except NotFound:
             return False  # removed since the spool was listed
         except Damaged as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import signal as signals
@@ -22,9 +23,12 @@ RETRY_S = 120.0
 
 _NEEDED = ("sbatch", "squeue", "scontrol", "scancel")
 
-_REMEMBERED_S = 60.0
-"""A job of this age is in the controller's memory whatever became of it: it keeps ended ones
-for MinJobAge, by default 300 s."""
+_SHORTEST_MEMORY_S = 2.0
+"""The controller keeps every job at least so long after its end (MinJobAge, slurm.conf(5)): of
+a younger name it knows all, and accounting need not be asked."""
+
+_USUAL_MEMORY_S = 60.0
+"""MinJobAge is 300 s by default. Enough to go on with while accounting does not answer."""
 
 
 @register("slurm")
@@ -57,13 +61,14 @@ class Slurm:
 
     def find(self, name: str, since: float | None = None) -> list[str]:
         """From the controller, which knows every job that has not ended; then from accounting."""
-        found = self._commands.squeue_named(name)
-        if self._which("sacct") is None:
+        age = math.inf if since is None else clock.now() - since
+        found = self._commands.squeue_named(name, since)
+        if age < _SHORTEST_MEMORY_S or self._which("sacct") is None:
             return found
         try:
             kept = self._commands.sacct_named(name, since) or []
         except Unreachable as error:
-            if found or (since is not None and clock.now() - since < _REMEMBERED_S):
+            if found or age < _USUAL_MEMORY_S:
                 return found
             raise Unreachable(
                 f"cannot tell whether there was a job named {name}: {error.what}",

@@ -24,7 +24,10 @@ _SINGLY = 4
 """Up to so many jobs are asked for one by one; more by one request for all the cluster's."""
 
 _WINDOW_S = 30 * 86400.0
-_SKEW_S = 3600.0
+"""How far back a name is looked for when nobody says since when it has been in use."""
+
+_SKEW_S = 300.0
+"""How much the clocks of this machine and of the controller may differ."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,16 @@ class Commands:
         argv = ["squeue", "-a", "-t", "all", "-u", str(os.getuid()), "-o", read.SQUEUE_FORMAT]
         return self._heard(argv, read.squeue)
 
-    def squeue_named(self, name: str) -> list[str]:
-        """Ids of this user's jobs of that name. Raises Unreachable."""
+    def squeue_named(self, name: str, since: float | None) -> list[str]:
+        """Ids of this user's jobs of that name; of the ended ones those submitted since a time.
+
+        Raises Unreachable.
+        """
         owner = ["-u", str(os.getuid()), "-n", name]
         done = self._ask(["squeue", "-a", "-t", "all", *owner, "-o", read.NAMES_FORMAT])
         if not _answered(done):
             raise _unreached(done)
-        return read.named(done.out, name, "squeue")
+        return read.named(done.out, name, _begin(since), "squeue")
 
     def sacct(self, jobs: Sequence[str]) -> Heard:
         """What accounting kept of these jobs; of a requeued one its last run."""
@@ -72,18 +78,15 @@ class Commands:
         return Heard(rows)
 
     def sacct_named(self, name: str, since: float | None) -> list[str] | None:
-        """Ids of this user's jobs of that name since a time, a month ago if that is not known.
-
-        None where there is no accounting. Raises Unreachable.
-        """
-        begin = clock.now() - _WINDOW_S if since is None else since - _SKEW_S
+        """The same from accounting; None where there is none. Raises Unreachable."""
+        begin = _begin(since)
         owner = ["-u", str(os.getuid()), "--name", name, "-S", clock.iso(begin)[:19]]
         done = self._ask(["sacct", "-X", "-P", *owner, "-o", read.SACCT_NAMES])
         if done.code != 0 and outcome.no_accounting(done.err):
             return None
         if not _answered(done):
             raise _unreached(done)
-        return read.named(done.out, name, "sacct")
+        return read.named(done.out, name, begin, "sacct")
 
     def scontrol(self, jobs: Sequence[str]) -> Heard:
         """These jobs, from the controller. One that is in no row is certainly not known to it."""
@@ -132,6 +135,10 @@ def _answered(done: Finished) -> bool:
 def _unreached(done: Finished) -> Unreachable:
     words = outcome.said(done.err) or f"it ended with status {done.code}"
     return Unreachable(f"{done.argv[0]}: {words}", where=" ".join(done.argv))
+
+
+def _begin(since: float | None) -> float:
+    return clock.now() - _WINDOW_S if since is None else since - _SKEW_S
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterable[list[str]]:

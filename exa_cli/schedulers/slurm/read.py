@@ -21,10 +21,11 @@ from exa_cli.schedulers.slurm.states import Code
 SQUEUE_FORMAT = "%i|%T|%S|%e|%r"
 """Id, state, start, end, and last the reason: free text, which may hold anything."""
 
-NAMES_FORMAT = "%i|%j"
+NAMES_FORMAT = "%i|%T|%V|%j"
+"""Id, state, time of submission, and last the name."""
 
 SACCT_FIELDS = "JobID,State,ExitCode,Start,End"
-SACCT_NAMES = "JobID,JobName"
+SACCT_NAMES = "JobID,State,Submit,JobName"
 
 
 class Unreadable(Unreachable):
@@ -76,13 +77,21 @@ def sacct(text: str) -> list[Row]:
     return _table(text, 5, "sacct", _sacct_row)
 
 
-def named(text: str, name: str, command: str) -> list[str]:
-    """Ids of the jobs of exactly this name, out of a table of ids and names.
+def named(text: str, name: str, since: float, command: str) -> list[str]:
+    """Ids of the jobs of exactly this name: all that live, and ended ones submitted at ``since``
+    or later.
 
-    Raises Unreadable.
+    Out of a table of ids, states, times of submission and names. Raises Unreadable.
     """
-    pairs = _table(text, 2, command, lambda fields: (_job(fields[0]), fields[1]))
-    return list(dict.fromkeys(job for job, found in pairs if found == name))
+    rows = _table(text, 4, command, _named_row)
+    ours = (job for job, lives, at, found in rows if found == name and (lives or at >= since))
+    return list(dict.fromkeys(ours))
+
+
+def _named_row(fields: list[str]) -> tuple[str, bool, float, str]:
+    job, state, submitted, name = fields
+    lives = states.meaning(_state(state)).phase != "ended"
+    return _job(job), lives, _time(submitted) or 0.0, name
 
 
 def scontrol(text: str) -> list[Row]:

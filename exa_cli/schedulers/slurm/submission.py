@@ -31,6 +31,7 @@ class Submission:
 
     def __post_init__(self) -> None:
         self._begin = clock.monotonic()
+        self._since = clock.now()
 
     def run(self) -> Submitted:
         """Submit. Raises Refused, NotSubmitted or Unreachable, as `Scheduler.submit` says."""
@@ -75,7 +76,7 @@ class Submission:
 
     def _find(self) -> tuple[str | None, str]:
         try:
-            found = self.commands.squeue_named(self.request.name)
+            found = self.commands.squeue_named(self.request.name, self._since)
         except Unreachable as error:
             return None, error.what
         return next(iter(found), None), ""
