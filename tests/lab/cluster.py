@@ -84,10 +84,15 @@ class Cluster:
         """End all of it and undo every change. What is not there is no error."""
         for record in sorted(self._records(), key=_ends_first):
             self._stop(record, signal.SIGKILL if record.startswith("node-") else signal.SIGTERM)
-        for name in self.spec.names:
+        for name in self._laid_out().names:
             self._cut_off(name)
         _quiet("ip", "link", "del", self.spec.bridge)
         shutil.rmtree(self.spec.root, ignore_errors=True)
+
+    def _laid_out(self) -> Spec:
+        """What is in this slot, which may be what another session left."""
+        path = self.spec.file("spec.json")
+        return Spec.load(path.read_text()) if path.exists() else self.spec
 
     def is_up(self) -> bool:
         return bool(self._records()) and all(self.alive(name) for name in self._expected())

@@ -51,6 +51,7 @@ def running(**shape: object) -> Iterator[Cluster]:
     need_slurm()
     with free_slot() as slot:
         cluster = Cluster(Spec(slot=slot, **shape))  # type: ignore[arg-type]
+        cluster.down()  # what a killed session left here
         try:
             cluster.up()
             yield cluster

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,6 +187,32 @@ def test_two_clusters_run_side_by_side_and_one_leaves_nothing_behind(slurm: Clus
     left = slurm.run("ip", "-br", "link") + slurm.run("ip", "netns")
     assert f"{other.spec.bridge}-" not in left
     assert slurm.is_up()
+
+
+KILLED = """
+import os, signal
+from lab import plugin
+plugin.SLOTS = range(48, 49)
+with plugin.running(nodes=2) as cluster:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_session_left_is_cleared_by_the_next(
+    slurm: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tests = Path(__file__).resolve().parents[1]
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tests)
+    assert killed.returncode == -signal.SIGKILL
+    left = Cluster(Spec(slot=48, nodes=2))
+    assert left.is_up()
+    processes = [left._recorded(name) for name in left.status()]
+    monkeypatch.setattr(plugin, "SLOTS", range(48, 49))
+    with plugin.running(nodes=1) as fresh:
+        assert not any(process and proc.alive(process) for process in processes)
+        assert fresh.run("srun", "hostname").split() == ["n1"]
+    assert not fresh.spec.root.exists()
+    assert "exa48-" not in slurm.run("ip", "-br", "link")
 
 
 def test_a_pid_that_was_given_to_another_process_is_left_alone(tmp_path: Path) -> None:
