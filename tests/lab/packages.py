@@ -29,17 +29,30 @@ _PLUGIN = "slurm-wlm-mysql-plugin"
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def unusable() -> str | None:
-    """Why no lab cluster can run on this machine; None when one can."""
+def unusable(*, install: bool, accounting: bool = False) -> str | None:
+    """Why no lab cluster can run on this machine; None when one can.
+
+    ``install``: whether missing packages may be installed. Running the tests is no leave to
+    change somebody's machine; CI gives it, and so does who brings a cluster up by hand.
+    """
     if os.geteuid() != 0:
         return "a Slurm cluster of namespaces needs root"
-    if missing(SLURM) and not shutil.which("apt-get"):
-        return "Slurm is not installed, and there is no apt-get to install it with"
+    if absent := wanted(accounting):
+        if not install:
+            return f"Slurm is not installed; the packages are {' '.join(sorted(absent))}"
+        if not shutil.which("apt-get"):
+            return "Slurm is not installed, and there is no apt-get to install it with"
     flags = ["--fork", "--pid", "--mount-proc", "--net", "--uts", "--ipc", "--mount"]
     tried = subprocess.run(["unshare", *flags, "true"], capture_output=True, text=True)
     if tried.returncode:
         return f"namespaces cannot be made here: {tried.stderr.strip()}"
     return None
+
+
+def wanted(accounting: bool) -> set[str]:
+    """The packages that are not here."""
+    absent = missing(SLURM) | (missing(ACCOUNTING) if accounting else set())
+    return absent | {_PLUGIN} if absent & set(ACCOUNTING.values()) else absent
 
 
 def missing(programs: dict[str, str]) -> set[str]:
@@ -48,15 +61,13 @@ def missing(programs: dict[str, str]) -> set[str]:
 
 def ensure(accounting: bool) -> None:
     """Install what is missing. Raises CalledProcessError with apt-get's words."""
-    wanted = missing(SLURM) | (missing(ACCOUNTING) if accounting else set())
-    if wanted & set(ACCOUNTING.values()):
-        wanted.add(_PLUGIN)
-    if not wanted:
+    absent = wanted(accounting)
+    if not absent:
         return
     with _services_kept_down():
-        if _apt("install", *sorted(wanted)):
+        if _apt("install", *sorted(absent)):
             _apt("update", check=True)
-            _apt("install", *sorted(wanted), check=True)
+            _apt("install", *sorted(absent), check=True)
 
 
 def _apt(verb: str, *words: str, check: bool = False) -> int:

@@ -8,6 +8,7 @@ fail.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 from collections.abc import Iterator
@@ -36,11 +37,12 @@ def free_slot() -> Iterator[int]:
     raise RuntimeError("every slot for a lab cluster is taken")
 
 
-def need_slurm() -> None:
+def need_slurm(accounting: bool = False) -> None:
     """Skip, or in CI fail, where there can be no cluster."""
-    if (why := packages.unusable()) is None:
+    in_ci = os.environ.get("CI") == "true"
+    if (why := packages.unusable(install=in_ci, accounting=accounting)) is None:
         return
-    if os.environ.get("CI") == "true":
+    if in_ci:
         pytest.fail(f"CI may not skip Slurm: {why}")
     pytest.skip(why)
 
@@ -48,9 +50,10 @@ def need_slurm() -> None:
 @contextlib.contextmanager
 def running(**shape: object) -> Iterator[Cluster]:
     """A cluster that is up inside the ``with``."""
-    need_slurm()
+    spec = Spec(**shape)  # type: ignore[arg-type]
+    need_slurm(spec.accounting)
     with free_slot() as slot:
-        cluster = Cluster(Spec(slot=slot, **shape))  # type: ignore[arg-type]
+        cluster = Cluster(dataclasses.replace(spec, slot=slot))
         cluster.down()  # what a killed session left here
         try:
             cluster.up()

@@ -34,7 +34,7 @@ def existing(slot: int) -> Cluster:
 
 
 def up(words: argparse.Namespace) -> None:
-    if why := packages.unusable():
+    if why := packages.unusable(install=True):
         raise LabError(why)
     settings = dict(setting.split("=", 1) for setting in words.set)
     shape = {key: getattr(words, key) for key in ("slot", "nodes", "cpus", "gpus", "accounting")}

@@ -59,7 +59,14 @@ def test_a_machine_without_slurm_and_apt_says_what_is_missing(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(packages.shutil, "which", lambda _: None)
-    assert "no apt-get" in str(packages.unusable())
+    assert "no apt-get" in str(packages.unusable(install=True))
+
+
+def test_the_tests_of_somebodys_machine_install_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    which = {"apt-get": "/usr/bin/apt-get"}
+    monkeypatch.setattr(packages.shutil, "which", which.get)
+    assert "the packages are" in str(packages.unusable(install=False))
 
 
 def test_a_command_that_fails_says_how(slurm: Cluster) -> None:
