@@ -101,10 +101,10 @@ def detail(answer: dict[str, Any], path: str) -> str:
     """A run in detail, as text."""
     best, coming = answer["checkpoint"], answer["next"]
     cause = f" ({answer['cause']})" if answer["cause"] not in (None, "finished") else ""
-    source = f"by the {answer['source']}, {answer['age_s']:.0f} s old"
+    teller = "the journal" if answer["source"] == "journal" else answer["source"]
     lines = [
         f"run         {answer['run']}",
-        f"state       {answer['state']}{cause}, {source}",
+        f"state       {answer['state']}{cause}, says {teller}, {answer['age_s']:.0f} s ago",
         f"step        {answer['step']} of {answer['steps_total']}",
         f"checkpoint  {_checkpoint(best)}",
         f"goodput     {_percent(answer['goodput'])}",

@@ -163,9 +163,10 @@ def _job_of(
 ) -> str:
     attempt = request["attempt"]
     if since is not None and (found := batch.find(request["tag"], since)):
-        say(f"found job {found[0]} of an interrupted submission; nothing is submitted again")
-        batch.recover(found[0])
-        return found[0]
+        newest = found[-1]
+        say(f"found job {newest} of an interrupted submission; nothing is submitted again")
+        batch.recover(newest)
+        return newest
     script = (run.attempt(attempt) / "script.sh").read_text()
     wanted = Request(name=request["tag"], script=script, workdir=run.path)
     try:

@@ -122,7 +122,8 @@ class Scheduler(Protocol):
         """
 
     def find(self, name: str, since: float | None = None) -> list[str]:
-        """Ids of all jobs of ours with this name, ended ones included while it knows them.
+        """Ids of all jobs of ours with this name, oldest first, ended ones included while it
+        knows them.
 
         Args:
             name: the job's name.

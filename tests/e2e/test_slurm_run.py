@@ -195,9 +195,8 @@ def test_a_submit_that_finds_no_controller_leaves_no_job_and_resume_makes_the_on
     there("resume", "late", "--wait")
     status = there.json("status", "late")
     assert status["state"] == "done"
-    assert slurm.run("squeue", "-h", "-t", "all", "-o", "%j").split() == [
-        f"exa-{status['run']}-001"
-    ]
+    known = slurm.run("squeue", "-h", "-t", "all", "-o", "%j").split()
+    assert known.count(f"exa-{status['run']}-001") == 1
 
 
 def test_variables_of_the_submitter_do_not_change_the_job(there, slurm):

@@ -114,8 +114,9 @@ def jobs_of(name: str, *, end: bool) -> list[str]:
 def sweep(home: Path, victim: str, points: Iterable[int]) -> None:
     fake = FakeSlurm(home / "cluster")
     for number in points:
-        name = f"{victim}{number}"
-        log = home / f"{name}.log"
+        # No other sweep's: real Slurm remembers ended jobs by their names.
+        name = f"{victim}{number}-{os.getpid()}"
+        log = home / f"{victim}{number}.log"
         words = ["submit", str(home / "run.toml"), "--name", name, "--site", str(home / "lab.toml")]
         if victim == "resume":
             # Of a submit that was killed, with its job made or not.

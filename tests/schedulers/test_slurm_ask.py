@@ -88,6 +88,17 @@ def test_a_node_failure_followed_by_a_requeue_is_no_end(fake: FakeSlurm, slurm: 
     assert (one(slurm, job).state, one(slurm, job).reason) == ("ended", "node-failure")
 
 
+def test_a_complaint_about_the_clients_configuration_spoils_no_answer(
+    fake: FakeSlurm, slurm: Slurm
+) -> None:
+    job = fake.plant("RUNNING")
+    program = fake.bin / "squeue"
+    grumble = "echo 'squeue: error: Parsing error at unrecognized key: X' >&2\n"
+    program.write_text(program.read_text().replace("exec", grumble + "exec", 1))
+    assert one(slurm, job).state == "running"
+    assert slurm.find("exa-none-001", time.time()) == []
+
+
 @pytest.mark.parametrize("accounting", ["disabled", "down"])
 def test_a_forgotten_job_is_never_taken_for_ended(
     fake: FakeSlurm, slurm: Slurm, accounting: str

@@ -27,7 +27,7 @@ FAULT_RECORDED = {
 }
 
 NOT_RECORDED = {
-    ("sbatch", "timeout"): "the words of SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT in slurm_errno.c",
+    ("sbatch", "timeout"): "seen on the same cluster while slurmctld was stopped by SIGSTOP",
     ("sbatch", "busy"): "strerror(EAGAIN), which sbatch prints after trying again by itself",
     ("squeue", "mute"): "what squeue --json was recorded doing, in text: no jobs, exit status 0",
     ("squeue", "nouser"): "seen on the same cluster, with a user id that no directory knows",

@@ -77,6 +77,13 @@ def test_the_job_of_a_cut_off_submit_is_taken(fake: FakeSlurm, run: RunDir, stat
     assert kinds(run) == ["intent", "intent", "accepted"]
 
 
+def test_of_several_the_newest_is_taken(fake: FakeSlurm, run: RunDir) -> None:
+    """One of a removed run of this name may have ended a moment before."""
+    intend(run)
+    jobs = [fake.plant(state, run.tag("001")) for state in ("CANCELLED", "PENDING")]
+    assert submit.hand_in(run, "001").job_id == jobs[-1]
+
+
 def test_a_cut_off_submit_without_a_job_is_finished(fake: FakeSlurm, run: RunDir) -> None:
     intend(run)
     old = fake.plant("COMPLETED", run.tag("001"), submit=time.time() - 86400)

@@ -64,18 +64,18 @@ class Slurm:
         age = math.inf if since is None else clock.now() - since
         found = self._commands.squeue_named(name, since)
         if age < _SHORTEST_MEMORY_S or self._which("sacct") is None:
-            return found
+            return sorted(found, key=int)
         try:
             kept = self._commands.sacct_named(name, since) or []
         except Unreachable as error:
             if found or age < _USUAL_MEMORY_S:
-                return found
+                return sorted(found, key=int)
             raise Unreachable(
                 f"cannot tell whether there was a job named {name}: {error.what}",
                 where=error.where,
                 hint="the controller has none now; ask again when accounting answers",
             ) from error
-        return list(dict.fromkeys([*found, *kept]))
+        return sorted({*found, *kept}, key=int)
 
     def query(self, job_ids: Sequence[str]) -> dict[str, JobState]:
         """One squeue, one sacct for what it does not tell, scontrol for what neither does."""

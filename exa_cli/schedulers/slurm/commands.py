@@ -127,9 +127,7 @@ class Commands:
 
 
 def _answered(done: Finished) -> bool:
-    """Exit status 0, and no complaint: with a user directory that is down squeue says "Invalid
-    user", prints an empty table and exits 0 (seen with 22.05)."""
-    return done.code == 0 and "error" not in done.err.lower()
+    return done.code == 0 and not outcome.spoiled(done.err)
 
 
 def _unreached(done: Finished) -> Unreachable:

@@ -101,6 +101,16 @@ def unreached(words: str) -> bool:
     return _kind(words) != "refused"
 
 
+def spoiled(err: str) -> bool:
+    """Whether a command said that its answer is none, for all its exit status 0.
+
+    With a user directory that is down squeue says "Invalid user" and prints an empty table
+    (seen with 22.05). Other complaints are let pass: a client that does not know a key of the
+    configuration complains of that each time.
+    """
+    return unreached(err) or "Invalid user" in err or "slurm_load_jobs error" in err
+
+
 def unknown_job(words: str) -> bool:
     """Whether the controller said that it has no such job."""
     return "Invalid job id specified" in words

@@ -79,7 +79,8 @@ class Submission:
             found = self.commands.squeue_named(self.request.name, self._since)
         except Unreachable as error:
             return None, error.what
-        return next(iter(found), None), ""
+        # The newest: one of a removed run of this name may be there too.
+        return max(found, key=int, default=None), ""
 
     def _wait(self, tries: int, outcome: Outcome) -> bool:
         """Wait before another try; False when there is no time for one."""
