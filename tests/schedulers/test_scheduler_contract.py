@@ -1,8 +1,4 @@
-"""What every batch system promises (`Scheduler`), on each there is: the same tests for all.
-
-Real Slurm is used when EXA_TEST_SLURM=1 says that its commands reach a cluster that these
-tests may use, with this directory's temporary files visible on its nodes.
-"""
+"""What every batch system promises (`Scheduler`), on each there is: the same tests for all."""
 
 from __future__ import annotations
 
@@ -75,10 +71,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if request.param == "fake-slurm":
         fake: FakeSlurm = request.getfixturevalue("fake")
         settings = Settings({"retry_s": 0.0}, fake.env)
-    elif os.environ.get("EXA_TEST_SLURM") == "1":
-        settings = Settings({}, dict(os.environ))
     else:
-        pytest.skip("there is no Slurm for tests here: EXA_TEST_SLURM is not set")
+        cluster = request.getfixturevalue("_slurm")
+        cluster.calm()
+        settings = Settings({}, {**os.environ, **cluster.env})
     made = Site(make("slurm", settings), work, "#SBATCH --output=out --job-name=", "9999999")
     yield made
     for job in made.submitted:
