@@ -18,7 +18,16 @@ def all_runs(root: Path | None = None) -> list[RunDir]:
 
 
 def is_run(path: Path) -> bool:
-    return (path / "plan.json").is_file() and (path / "journal").is_dir()
+    """Whether a run's files are there, whole or not: a damaged run is to be seen."""
+    return is_there(path / "plan.json") or is_there(path / "journal")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; no name is too long to ask."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def find(text: str, root: Path | None = None) -> RunDir:
@@ -26,6 +35,8 @@ def find(text: str, root: Path | None = None) -> RunDir:
 
     Raises NotFound with the nearest names, or Usage when several runs fit.
     """
+    if not text:
+        raise Usage("RUN is empty", hint="an unset variable of your shell?")
     path = Path(text)
     if is_run(path):
         return RunDir(path.absolute())

@@ -114,3 +114,14 @@ def test_the_turn_of_another_machine_is_taken_over_only_by_force(tmp_path):
         pass
     with turn(run, force=True):
         pass
+
+
+def test_an_empty_word_never_names_a_run(tmp_path):
+    make(tmp_path, "demo")
+    with pytest.raises(Usage):
+        find("", tmp_path)
+
+
+def test_a_name_of_any_length_is_only_not_found(tmp_path):
+    with pytest.raises(NotFound):
+        find("x" * 5000, tmp_path)
