@@ -240,8 +240,6 @@ def wrong_with(declared: Key, value: Any) -> str | None:
         return None
     if declared.choices and value not in declared.choices:
         return "legal: " + ", ".join(declared.choices)
-    if declared.pattern and not re.fullmatch(
-        declared.pattern, str(value), re.ASCII
-    ):
+    if declared.pattern and not re.fullmatch(declared.pattern, str(value), re.ASCII):
         return f"expected {declared.form or declared.pattern}"
     return declared.check(value) if declared.check else None
