@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import ExaError, Unreachable
+from exa_cli.base.errors import Damaged, ExaError, Unreachable
 from exa_cli.login import metrics
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
@@ -114,6 +114,9 @@ def _ask_all(read: list[_Read], fresh: bool) -> dict[str, _Heard]:
 
 
 def _read(run: RunDir, *, brief: bool = False) -> _Read:
+    if not (run.path / "journal").is_dir():
+        hint = "what was submitted is not known any more: restore it, or submit a new run"
+        raise Damaged("the journal is gone", where=str(run.path / "journal"), hint=hint)
     events = journal.read(run.path, brief=brief)
     return _Read(run, run.plan(), events, _open_jobs(events))
 

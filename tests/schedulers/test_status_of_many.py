@@ -10,7 +10,7 @@ from fake_slurm import FakeSlurm
 from run_maker import RunMaker
 
 from exa_cli import main
-from exa_cli.base.errors import Unreachable
+from exa_cli.base.errors import Damaged, Unreachable
 from exa_cli.login import observe, resume
 from exa_cli.runs import journal
 from exa_cli.runs.rundir import RunDir
@@ -169,3 +169,19 @@ def test_a_line_that_is_no_event_is_damage_and_told_with_its_place(
     journal_file.write_text(line + "\n" + journal_file.read_text())
     code, _, err = exa("status", "a", capsys=capsys)
     assert (code, "login-00000000.jsonl:1" in err) == (7, True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_whose_journal_is_lost_is_not_submitted_again(
+    fake: FakeSlurm, runs: RunMaker, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(resume.submit, "reopen", lambda run, changes: None)
+    run = runs.run("a", fake.plant("RUNNING"), done=False)
+    (run.path / "attempts/001/submission.json").write_text("{}")
+    for path in (run.path / "journal").iterdir():
+        path.unlink()
+    if whole:
+        (run.path / "journal").rmdir()
+    with pytest.raises(Damaged, match="the journal"):
+        resume.resume(run, {}, force=True)
+    assert fake.count("sbatch") == 0
