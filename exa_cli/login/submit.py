@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Damaged, Invalid, Refused
+from exa_cli.base.errors import Damaged, ExaError, Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
@@ -198,7 +198,14 @@ def _accept(
 
 
 def submit(made: Draft) -> Submission:
-    """Make a new run and submit its first attempt."""
+    """Make a new run and submit its first attempt.
+
+    When that fails the run is there all the same, and this is said.
+    """
     run = new_run(made)
-    with turn(run):
-        return hand_in(run, lay_down(run, made))
+    try:
+        with turn(run):
+            return hand_in(run, lay_down(run, made))
+    except ExaError:
+        say(f"the run {run.run_id} exists now; exa resume {run.run_id} goes on with its submit")
+        raise

@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from exa_cli.base.errors import NotFound, Usage
-from exa_cli.runs.rundir import RunDir, runs_root
+from exa_cli.runs.rundir import RUNS_VARIABLE, RunDir, runs_root
 
 
 def all_runs(root: Path | None = None) -> list[RunDir]:
-    """Every run under the folder of runs, by name. A missing folder has none."""
+    """Every run under the folder of runs, by name. A missing folder has none.
+
+    Raises NotFound where a file is in its place.
+    """
     folder = root or runs_root()
     if not folder.is_dir():
+        if is_there(folder):
+            hint = f"${RUNS_VARIABLE} names the folder of runs"
+            raise NotFound(
+                "a file is where the folder of runs should be", where=str(folder), hint=hint
+            )
         return []
     found = (p for p in folder.iterdir() if not p.name.startswith(".") and is_run(p))
     return sorted((RunDir(p) for p in found), key=lambda run: run.run_id)

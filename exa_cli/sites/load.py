@@ -90,7 +90,8 @@ def known_sites(env: Mapping[str, str] | None = None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in search_path(os.environ if env is None else env):
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
+            if path.is_file():  # a pipe would keep who reads it waiting
+                found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
 
