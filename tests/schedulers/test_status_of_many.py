@@ -185,3 +185,13 @@ def test_a_run_whose_journal_is_lost_is_not_submitted_again(
     with pytest.raises(Damaged, match="the journal"):
         resume.resume(run, {}, force=True)
     assert fake.count("sbatch") == 0
+
+
+def test_a_cancel_of_a_job_that_is_forgotten_is_a_cancel(
+    fake: FakeSlurm, runs: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.fault("sacct", "disabled")
+    runs.run("a", fake.plant("RUNNING", known=False), done=False)
+    code, _, err = exa("cancel", "a", capsys=capsys)
+    assert (code, "does not know any more" in err) == (0, True)
+    assert json.loads(exa("status", "a", "--json", capsys=capsys)[1])["state"] == "cancelled"
