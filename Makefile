@@ -24,9 +24,9 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/cli_startup.py
 	$(BIN)/python benchmarks/train_cpu.py
 
-# Many more random kills than `make test` has time for.
+# What `make test` has no time for: many more random kills, and tests that take minutes each.
 full: $(STAMP)
-	$(BIN)/python -m pytest -q --kills 10
+	$(BIN)/python -m pytest -q --full --kills 10
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) demo/make_venv.py $(VENV)

@@ -1,4 +1,8 @@
-"""Options of the whole suite. In CI nothing may be skipped: what cannot run there is a failure."""
+"""Options of the whole suite. In CI nothing may be skipped: what cannot run there is a failure.
+
+Tests marked ``full`` run with ``--full`` only (`make full`): each takes minutes, and a quicker one
+of the same kind runs always.
+"""
 
 import os
 
@@ -9,6 +13,16 @@ def pytest_addoption(parser):
     parser.addoption(
         "--kills", type=int, default=1, help="random kills for each variant and victim"
     )
+
+    parser.addoption("--full", action="store_true", help="run the tests marked full, too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_generate_tests(metafunc):

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from exa_cli.base.errors import RunFailed
+from exa_cli.base import clock
+from exa_cli.base.errors import RunFailed, Unreachable
 from exa_cli.base.files import to_json
 from exa_cli.base.talk import say
 from exa_cli.runs.rundir import RunDir
@@ -22,19 +23,33 @@ def emit(value: Any) -> None:
     click.echo(to_json(value), nl=False)
 
 
-def wait_for(run: RunDir, each: Callable[[str], None] = lambda state: None) -> None:
+LIVE = ("queued", "running", "resubmitting", "unknown")
+"""States of a run that may still change by themselves."""
+
+FORGOTTEN_S = 90.0
+"""How long a job may be known to nobody before waiting for it is given up. The supervisor's last
+words can reach this host late: NFS clients keep what they know of a directory for a minute."""
+
+
+def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) -> None:
     """Return when the run's job has ended. Raises RunFailed unless it ended well.
 
-    ``each`` is called with the state about once a second.
+    ``each`` is called with the state about once a second. Raises Unreachable for a job that the
+    scheduler does not know and that left no word: nobody will ever tell its end.
     """
     from exa_cli.login import observe
 
+    known = clock.monotonic()
     while True:
         view = observe.look([run])[0]
         state = view.state.state
         each(state)
-        if state not in ("queued", "running", "resubmitting", "unknown"):
+        if state not in LIVE:
             break
+        if state != "unknown" or view.trouble:
+            known = clock.monotonic()
+        elif clock.monotonic() - known > FORGOTTEN_S:
+            raise _forgotten(run)
         time.sleep(1.0)
     if state == "done":
         say(f"{run.run_id} is done: {view.state.step} steps")
@@ -44,4 +59,12 @@ def wait_for(run: RunDir, each: Callable[[str], None] = lambda state: None) -> N
         f"{run.run_id} {state}: {view.state.cause}",
         where="; ".join(last.evidence[:2]) or None,
         hint=f"exa resume {run.run_id} goes on from the last committed step",
+    )
+
+
+def _forgotten(run: RunDir) -> Unreachable:
+    return Unreachable(
+        f"nobody knows what became of the job of {run.run_id}",
+        where="the scheduler does not know it, and its supervisor left no word",
+        hint=f"exa resume {run.run_id} says what can be done",
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from exa_cli.base.talk import say
-from exa_cli.commands._common import wait_for
+from exa_cli.commands._common import LIVE, wait_for
 from exa_cli.login import metrics, observe
 from exa_cli.runs.rundir import RunDir
 
@@ -94,7 +95,9 @@ def _look(run: RunDir) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def watch_run(run: RunDir) -> None:
     """Show a run until its job has ended. Ctrl-C leaves the job alone."""
     if not sys.stdout.isatty():
-        _watch_plainly(run)
+        tell = plainly(run)
+        while tell() in LIVE:
+            time.sleep(REFRESH_S)
         return
     from rich.console import Console
     from rich.live import Live
@@ -103,23 +106,25 @@ def watch_run(run: RunDir) -> None:
         while True:
             answer, records = _look(run)
             live.update(panel(answer, records))
-            if answer["state"] not in ("queued", "running", "resubmitting", "unknown"):
+            if answer["state"] not in LIVE:
                 return
             time.sleep(REFRESH_S)
 
 
-def _watch_plainly(run: RunDir, to: Any = say) -> None:
-    """A line whenever something changed; no more than one every few seconds."""
-    printed: tuple[str, int] | None = None
-    while True:
+def plainly(run: RunDir) -> Callable[..., str]:
+    """A function that says a line when the state changed or a twentieth of the steps is done
+    since the last one, and returns the state."""
+    told: list[tuple[str, int]] = []
+
+    def tell(_: str = "") -> str:
         answer, records = _look(run)
-        now = (answer["state"], answer["step"])
-        if printed is None or now[0] != printed[0] or now[1] >= printed[1] + _stride(answer):
-            printed = now
-            to(_plain(answer, records))
-        if answer["state"] not in ("queued", "running", "resubmitting", "unknown"):
-            return
-        time.sleep(REFRESH_S)
+        state, step = str(answer["state"]), int(answer["step"])
+        if not told or told[-1][0] != state or step >= told[-1][1] + _stride(answer):
+            told.append((state, step))
+            say(_plain(answer, records))
+        return state
+
+    return tell
 
 
 def _stride(answer: dict[str, Any]) -> int:
@@ -143,5 +148,4 @@ def follow_run(run: RunDir) -> None:
         with Live(console=Console(stderr=True), refresh_per_second=4) as live:
             wait_for(run, lambda _: live.update(panel(*_look(run))))
     else:
-        _watch_plainly(run)
-        wait_for(run)
+        wait_for(run, plainly(run))

@@ -52,10 +52,10 @@ def there(exa, slurm):
     return on(exa, slurm)
 
 
-def start(exa, name, steps, every=5, **more):
+def start(exa, name, steps, every=5, nodes=2, **more):
     settings = {
         "train.steps": steps, "train.microbatch": 1, "checkpoint.every": every,
-        "resources.queue": "prod", **more,
+        "resources.queue": "prod", "resources.nodes": nodes, **more,
     }  # fmt: skip
     return json.loads(exa.submit(name, "--json", settings=settings).stdout)
 
@@ -90,7 +90,7 @@ def test_what_slurm_refuses_is_told_in_its_words_and_leaves_no_job(there, slurm)
 
 
 def test_a_run_trains_over_four_nodes_to_its_end(there, slurm):
-    submitted = start(there, "four", 20)
+    submitted = start(there, "four", 20, nodes=4)
     assert submitted["scheduler"] == "slurm"
     status = ends(there, "four")
     assert (status["state"], status["step"]) == ("done", 20)
@@ -130,7 +130,7 @@ def test_a_run_goes_on_while_the_controller_is_away(there, slurm):
 def test_a_run_whose_node_dies_ends_and_resumes_from_its_checkpoint(there, slurm):
     start(there, "power", 60)
     there.wait_until(lambda: events(there, "power", "committed"), seconds=200)
-    slurm.node_kill("n3")
+    slurm.node_kill("n2")
     status = ends(there, "power")
     assert status["state"] == "failed", status
     slurm.calm()
@@ -189,7 +189,7 @@ def test_a_submit_that_finds_no_controller_leaves_no_job_and_resume_makes_the_on
     site.write_text(site.read_text().replace("poll_s", "retry_s = 0.0\npoll_s"))
     slurm.ctl_stop()
     words = {"train.microbatch": 1, "train.steps": 2, "resources.queue": "prod"}
-    there.submit("late", settings=words, expect=Unreachable.code)
+    there.submit("late", "--nodes", 2, settings=words, expect=Unreachable.code)
     slurm.ctl_start()
     assert slurm.run("squeue", "-h") == ""
     there("resume", "late", "--wait")

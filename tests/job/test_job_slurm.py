@@ -133,6 +133,7 @@ def test_ranks_and_agents_end_with_their_supervisor_and_the_next_life_goes_on(la
     nothing_left(lab, run)
 
 
+@pytest.mark.full
 def test_ranks_and_agents_end_with_their_supervisor_even_if_the_job_goes_on(lab, job):
     """A script that goes on after exa job: the launchers alone have to end what they started."""
     run, number = job("bare", 120, hand_in=lab.linger, steps=100_000)
@@ -146,6 +147,7 @@ def test_ranks_and_agents_end_with_their_supervisor_even_if_the_job_goes_on(lab,
     assert lab.state(number) == "RUNNING"
 
 
+@pytest.mark.full
 def test_ranks_fill_node_after_node(lab, job):
     run, number = job("two", nodes=2, each=2, steps=4, every=4)
     assert lab.wait(number, 400) == "COMPLETED"
@@ -155,6 +157,7 @@ def test_ranks_fill_node_after_node(lab, job):
     assert (end(run)["cause"], end(run)["step"]) == ("finished", 4)
 
 
+@pytest.mark.full
 def test_a_requeued_job_goes_on_as_its_next_life(lab, job):
     run, number = job("again", steps=30, every=100)
     wait_until(lambda: events(run, "validated"), 300)
@@ -169,6 +172,7 @@ def test_a_requeued_job_goes_on_as_its_next_life(lab, job):
     nothing_left(lab, run)
 
 
+@pytest.mark.full
 def test_after_scancel_a_run_has_saved_and_left_nothing(lab, job):
     run, number = job("cancel", steps=100_000, every=100_000)
     wait_until(lambda: events(run, "validated"), 300)
@@ -190,6 +194,7 @@ def test_a_notice_that_only_steps_get_reaches_the_supervisor(lab, job):
     nothing_left(lab, run)
 
 
+@pytest.mark.full
 def test_a_run_stops_in_time_when_the_scheduler_gives_less_than_was_planned(lab, job):
     run, number = job(
         "short", "--time=3", walltime="01:00:00", stop_before="00:01:00",
@@ -221,6 +226,7 @@ def test_an_allocation_of_another_size_is_refused(lab, job):
     assert any("3 nodes, the plan wants 4" in line for line in end(run)["evidence"])
 
 
+@pytest.mark.full
 def test_signals_that_ranks_do_not_know_do_not_end_them(lab, job):
     run, number = job("usr2", steps=12)
     wait_until(lambda: events(run, "training"), 300)

@@ -21,6 +21,8 @@ timeout_s = 20.0
 retry_s = {retry_s}
 [[queue]]
 name = "debug"
+[node]
+total = 200
 """
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fake_slurm import FakeSlurm
+from lab.cluster import Cluster
 from run_maker import profile
 from sweeper import MARK
 
@@ -78,13 +79,10 @@ def test_killed_at_any_effect_it_ends_in_one_job(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    os.environ.get("EXA_TEST_SLURM") != "1",
-    reason="there is no Slurm for tests here: EXA_TEST_SLURM is not set",
-)
 def test_killed_at_random_effects_it_ends_in_one_job_of_real_slurm(
-    tmp_path: Path, kill_round: int
+    _slurm: Cluster, tmp_path: Path, kill_round: int
 ) -> None:
+    _slurm.calm()
     points = sorted(random.sample(range(1, 80), 6))
-    outcomes = sweep(tmp_path, dict(os.environ), "submit", *map(str, points))
+    outcomes = sweep(tmp_path, {**os.environ, **_slurm.env}, "submit", *map(str, points))
     assert [outcome["at"] for outcome in outcomes] == points

@@ -1,0 +1,60 @@
+"""--wait and --follow end when the run does, or when nobody can ever tell; never before."""
+
+from pathlib import Path
+
+import pytest
+
+from exa_cli.base.errors import RunFailed, Unreachable
+from exa_cli.commands import _common
+from exa_cli.login import observe
+from exa_cli.login.observe import View
+from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.state import Attempt, RunState
+
+RUN = RunDir(Path("/runs/demo-0000"))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Make exa see these states in turn, one a minute: (state, why it could not be asked)."""
+    now = iter(range(0, 10**6, 60))
+    monkeypatch.setattr(_common.clock, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(_common.time, "sleep", lambda _: None)
+
+    def set_up(*states):
+        left = iter(states)
+
+        def look(_):
+            state, trouble = next(left)
+            attempt = Attempt("001", "tag", "ended", cause="hang", evidence=("why",))
+            return [
+                View(RUN, {}, [], RunState("demo-0000", state, "hang", 3, 9, (attempt,)), trouble)
+            ]
+
+        monkeypatch.setattr(observe, "look", look)
+
+    return set_up
+
+
+def test_a_job_that_nobody_knows_any_more_is_not_waited_for_for_ever(told):
+    told(("running", None), *[("unknown", None)] * 9)
+    with pytest.raises(Unreachable, match="what became of the job"):
+        _common.wait_for(RUN)
+
+
+def test_a_scheduler_that_does_not_answer_is_waited_for(told):
+    told(*[("unknown", "connect failure")] * 50, ("done", None))
+    _common.wait_for(RUN)
+
+
+def test_the_last_words_of_a_job_may_come_a_little_late(told):
+    told(("running", None), ("unknown", None), ("failed", None))
+    with pytest.raises(RunFailed, match="failed: hang"):
+        _common.wait_for(RUN)
+
+
+def test_every_look_is_told_with_its_state(told):
+    seen = []
+    told(("queued", None), ("running", None), ("done", None))
+    _common.wait_for(RUN, seen.append)
+    assert seen == ["queued", "running", "done"]
