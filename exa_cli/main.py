@@ -142,7 +142,7 @@ def _let_go_of_stdout() -> None:
 def _of_the_system(error: OSError) -> ExaError:
     """What the operating system refused where no verb has words of its own for it."""
     where = str(error.filename) if error.filename is not None else None
-    hint = "--debug shows where in exa"
+    hint = f"where in exa: {trace.keep(error)}"  # a job cannot be run again with --debug
     if where is None and error.errno == errno.ENOENT:
         where, hint = "the working directory", "it is gone: cd to one that is there"
     return Unreachable(error.strerror or str(error), where=where, hint=hint)
