@@ -6,7 +6,9 @@ the table below is all that ``exa --help`` needs.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -15,7 +17,7 @@ import click
 
 from exa_cli import __version__
 from exa_cli.base import trace
-from exa_cli.base.errors import ExaError
+from exa_cli.base.errors import ExaError, Unreachable
 
 VERBS = {
     "init": "Write a commented run file that runs as it stands.",
@@ -82,6 +84,7 @@ def group(debug: bool) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point: run a verb and leave with a documented exit code."""
+    _open_streams()
     args = sys.argv[1:] if argv is None else argv
     debug = "--debug" in args or bool(os.environ.get("EXA_DEBUG"))
     sys.exit(run([a for a in args if a != "--debug"], debug))
@@ -103,12 +106,46 @@ def run(args: list[str], debug: bool) -> int:
         click.echo("interrupted; a submitted job goes on", err=True)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_stdout()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        _let_go_of_stdout()
+        return _complain(_of_the_system(error))
     except Exception as error:  # the last resort: say that it is a bug
         if debug:
             raise
         return _confess(error)
+
+
+def _open_streams() -> None:
+    """Open the null device for a standard stream that is closed: the next file opened would get
+    its number, and whatever is printed with it. Text that the terminal's encoding lacks, and a
+    path that is no text at all, are printed escaped."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_stdout() -> None:
+    """Keep the interpreter from writing once more, as it ends, what cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_the_system(error: OSError) -> ExaError:
+    """What the operating system refused where no verb has words of its own for it."""
+    where = str(error.filename) if error.filename is not None else None
+    hint = f"where in exa: {trace.keep(error)}"  # a job cannot be run again with --debug
+    if where is None and error.errno == errno.ENOENT:
+        where, hint = "the working directory", "it is gone: cd to one that is there"
+    return Unreachable(error.strerror or str(error), where=where, hint=hint)
 
 
 def _complain(error: ExaError) -> int:

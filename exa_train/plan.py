@@ -111,12 +111,6 @@ class Life:
     candidates: tuple[str, ...]
     ranks: tuple[Rank, ...]
 
-    def error_file(self, rank: int) -> Path:
-        return self.folder / "ranks" / f"{rank:06d}.error.json"
-
-    def stack_file(self, rank: int) -> Path:
-        return self.folder / "stacks" / f"{rank:06d}.txt"
-
     @property
     def stop_file(self) -> Path:
         return self.folder / "stop.json"

@@ -9,7 +9,6 @@ MANIFEST = "MANIFEST.json"
 OPEN = "OPEN.json"
 
 _DIRECTORY = re.compile(r"step-(\d{8,})\.([0-9a-f]{4,32})")
-_DATA = re.compile(r"data-\d{6}\.exa")
 
 
 def new_generation() -> str:
@@ -34,8 +33,3 @@ def parse_directory(name: str) -> tuple[int, str] | None:
 def data_name(writer: int) -> str:
     """``data-000003.exa``, the file of writer 3."""
     return f"data-{writer:06d}.exa"
-
-
-def is_data_name(name: str) -> bool:
-    """Whether ``name`` is a plain data file name; a manifest may name nothing else."""
-    return _DATA.fullmatch(name) is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exa_cli.base.errors import Damaged, ExaError, Findings, Invalid, NotFound
+from exa_cli.base.errors import Damaged, Findings, Invalid, NotFound, Unreachable
 from exa_cli.base.files import read_json, to_json
 from exa_cli.base.talk import say, warn
 
@@ -120,7 +120,7 @@ def _export(checkpoint: Path, out: Path, config: dict[str, Any], dtype: str) -> 
         made = exports.export(checkpoint, out, config=config, dtype=dtype)
     except OSError as error:
         where = error.filename or str(out)
-        raise ExaError(f"the export failed: {error.strerror}", where=where) from error
+        raise Unreachable(f"the export failed: {error.strerror}", where=where) from error
     say(f"exported {checkpoint.name}: {made.tensors} tensors, {made.bytes / 1e9:.3f} GB")
     for name in made.files:
         click.echo(out / name)
@@ -128,10 +128,10 @@ def _export(checkpoint: Path, out: Path, config: dict[str, Any], dtype: str) -> 
 
 def _run(text: str) -> Path:
     """A run, or any directory that holds checkpoints."""
-    if (Path(text) / "checkpoints").is_dir():
-        return Path(text).absolute()
-    from exa_cli.runs.find import find_run
+    from exa_cli.runs.find import find_run, is_there
 
+    if text and is_there(Path(text) / "checkpoints"):
+        return Path(text).absolute()
     return find_run(text)
 
 

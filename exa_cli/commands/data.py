@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from exa_cli.base import files, proc, seal
-from exa_cli.base.errors import Damaged, Invalid, NotFound
+from exa_cli.base.errors import Damaged, Invalid, NotFound, Usage
 
 PROGRAM = "exa_train.data"
 KIND, SCHEMA = "exa-tokens", 1
@@ -55,6 +55,8 @@ def prepare(inputs: tuple[str, ...], as_json: bool, **options: Any) -> None:
     Example:
       exa data prepare corpus/ more.jsonl.gz -o data/mine --vocab 32000
     """
+    if not options["out"]:
+        raise Usage("DIR is empty", where="--out", hint="an unset variable of your shell?")
     arguments = ["prepare"]
     for name, value in options.items():
         arguments += _spelled(f"--{name.replace('_', '-')}", value)

@@ -38,6 +38,10 @@ def command(path: Path, force: bool) -> None:
     Example:
       exa init && exa submit run.toml
     """
+    if not path.name or path.is_dir():
+        raise Invalid("that is a directory", where=str(path), hint=f"exa init {path / 'run.toml'}")
+    if path.exists() and not path.is_file():
+        raise Invalid("that is no file to be overwritten, but a device or pipe", where=str(path))
     text = document.commented(RunFile, GIVEN, INTRO).encode()
     try:
         if force:

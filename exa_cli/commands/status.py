@@ -58,8 +58,10 @@ def _say_spent() -> None:
 
 
 def _list(as_json: bool) -> None:
-    views = observe.look(all_runs(), brief=True)
+    views, broken = observe.survey(all_runs())
     rows = [observe.summary(view) for view in views]
+    rows += [observe.broken_summary(one) for one in broken]
+    rows.sort(key=lambda row: str(row["run"]))
     if as_json:
         emit({"schema": 1, "runs": rows})
     elif rows:
@@ -69,6 +71,8 @@ def _list(as_json: bool) -> None:
     else:
         click.echo("no runs yet; exa init && exa submit run.toml makes one", err=True)
     _warn_once(views)
+    for one in broken:
+        warn(f"{one.run.run_id}: {one.error}")
 
 
 def _warn_once(views: list[View]) -> None:
@@ -83,6 +87,8 @@ def _warn_once(views: list[View]) -> None:
 
 
 def _row(row: dict[str, Any], width: int) -> str:
+    if row["state"] == "damaged":
+        return f"{row['run']:<{width}}  damaged"
     why = f"  ({row['cause']})" if row["cause"] not in (None, "finished", row["state"]) else ""
     return f"{row['run']:<{width}}  {row['state']:<9}  {row['step']}/{row['steps_total']}{why}"
 

@@ -57,7 +57,7 @@ def command(
     options = Options(site, name, nodes, walltime, queue, account, settings)
     made = drafts.draft(spec, options)
     if diff is not None:
-        _show_diff(made, diff)
+        _show_diff(made, diff, as_json)
         return
     if dry_run or explain:
         _show(made, explain, as_json)
@@ -78,7 +78,7 @@ def command(
         wait_for(done.run)
 
 
-def _show_diff(made: Draft, name: str) -> None:
+def _show_diff(made: Draft, name: str, as_json: bool) -> None:
     """What the script of a run's last attempt would say now, against what it said. Nothing is
     created or submitted; no difference prints nothing."""
     from difflib import unified_diff
@@ -87,7 +87,11 @@ def _show_diff(made: Draft, name: str) -> None:
     new = drafts.scripted(made, run, attempt)[2]
     names = f"{run.run_id}, attempt {attempt}", f"{made.doc.name} now"
     lines = unified_diff(old.splitlines(keepends=True), new.text.splitlines(keepends=True), *names)
-    click.echo("".join(lines), nl=False)
+    text = "".join(lines)
+    if as_json:
+        emit({"schema": 1, "run": run.run_id, "attempt": attempt, "diff": text})
+    else:
+        click.echo(text, nl=False)
 
 
 def _show(made: Draft, explain: bool, as_json: bool) -> None:

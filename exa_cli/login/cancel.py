@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from exa_cli.base.errors import Unreachable
+from exa_cli.base.errors import NotFound, Unreachable
 from exa_cli.login import observe
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.state import Attempt
+from exa_cli.schedulers.types import Scheduler
 
 
 @dataclass(frozen=True)
@@ -36,21 +38,26 @@ def cancel(run: RunDir) -> Cancelled:
         return Cancelled(run.run_id, last.attempt, None, words)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
-    batch = observe.scheduler(run)
-    jobs = [last.job_id] if last.job_id else batch.find(last.tag)
-    for job_id in jobs:
-        _end(run, batch, job_id)
-    known = jobs[0] if jobs else None
-    words = f"cancelled {run.run_id}" + (f", job {known}" if known else ": it has no job")
-    return Cancelled(run.run_id, last.attempt, known, words)
-
-
-def _end(run: RunDir, batch: Any, job_id: str) -> None:
     try:
-        batch.cancel(job_id)
+        job_id, words = _end(observe.scheduler(run), last)
     except Unreachable as error:
         raise Unreachable(
-            f"your wish is recorded, but job {job_id} may still run: {error.what}",
+            f"your wish is recorded, but job {last.job_id or last.tag} may still run: {error.what}",
             where=error.where,
             hint=f"exa cancel {run.run_id} again when the scheduler answers",
         ) from error
+    return Cancelled(run.run_id, last.attempt, job_id, f"cancelled {run.run_id}{words}")
+
+
+def _end(batch: Scheduler, last: Attempt) -> tuple[str | None, str]:
+    """End an attempt's job, or each that has its name; which it is, and what to say of it."""
+    jobs = [last.job_id] if last.job_id else batch.find(last.tag)
+    if not jobs:
+        return None, ": it has no job"
+    words = ""
+    for job_id in jobs:
+        try:
+            batch.cancel(job_id)
+        except NotFound:
+            words = f", which {batch.kind} does not know any more"
+    return jobs[0], f", job {jobs[0]}{words}"

@@ -14,9 +14,11 @@ from exa_cli.base.errors import Damaged, ExaError, Invalid
 from exa_cli.base.files import read_json
 from exa_cli.base.talk import say
 from exa_cli.plan.freeze import DataFacts
+from exa_cli.spec.declare import nearest
 from exa_cli.spec.runfile import Data
 
 BUILTIN = "builtin:"
+BUILTINS = ("builtin:python-stdlib",)
 
 
 def is_prepared(folder: Path) -> bool:
@@ -43,9 +45,10 @@ def expected(asked: Data, base: Path) -> tuple[Path, DataFacts]:
     Raises Invalid when the path does not exist.
     """
     if asked.path.startswith(BUILTIN):
+        _refuse_unknown(asked.path)
         folder = cache.root(os.environ) / "data" / f"stdlib-{_builtin_key(asked)}"
     else:
-        source = (base / Path(asked.path).expanduser()).resolve()
+        source = _source(asked, base)
         if is_prepared(source):
             return source, facts(source)
         folder = cache.root(os.environ) / "data" / f"text-{_text_key(asked, source)}"
@@ -62,7 +65,7 @@ def ensure(asked: Data, base: Path) -> DataFacts:
     say(f"preparing {asked.path} with {asked.vocab} tokens, once, into {folder}")
     source = asked.path
     if not source.startswith(BUILTIN):
-        source = str((base / Path(source).expanduser()).resolve())
+        source = str(_source(asked, base))
     prepare([source], folder, asked.vocab, ["--text-field", asked.text_field])
     return facts(folder)
 
@@ -81,6 +84,25 @@ def _failed(status: int, inputs: list[str]) -> ExaError:
     kinds: dict[int, type[ExaError]] = {cls.code: cls for cls in ExaError.__subclasses__()}
     cls = kinds.get(status, Invalid)
     return cls(f"the data could not be prepared (status {status})", where=", ".join(inputs))
+
+
+def _refuse_unknown(path: str) -> None:
+    if path not in BUILTINS:
+        raise Invalid(f"there is no {path!r}", where="data.path", hint=nearest(path, BUILTINS))
+
+
+def _source(asked: Data, base: Path) -> Path:
+    """Where the data lies. Raises Invalid for what is no path, or cannot be looked at."""
+    try:
+        if not asked.path:
+            raise ValueError("it is empty")
+        source = Path(os.path.realpath(base / Path(asked.path).expanduser()))
+        source.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        what = f"data.path = {asked.path!r} cannot be used: {why}"
+        raise Invalid(what, where="data.path") from error
+    return source
 
 
 def _builtin_key(asked: Data) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Unreachable
+from exa_cli.base.errors import Damaged, ExaError, Unreachable
 from exa_cli.login import metrics
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
@@ -67,21 +68,55 @@ class _Heard:
     fault: str | None = None
 
 
-def look(runs: Iterable[RunDir], *, fresh: bool = False, brief: bool = False) -> list[View]:
+def look(runs: Iterable[RunDir], *, fresh: bool = False) -> list[View]:
     """The state of runs, with one query per batch system.
 
     Args:
         runs: any number of them.
         fresh: ask anew, for whoever decides by it whether something is submitted. Otherwise an
             answer younger than the site's ``scheduler.poll_s`` may be another exa's.
-        brief: do not read what only a run in detail needs.
     """
-    read = [_read(run, brief) for run in runs]
-    heard = {kind: _ask(group, fresh) for kind, group in _by_scheduler(read).items()}
-    return [_view(one, heard.get(one.plan["scheduler"], _Heard())) for one in read]
+    read = [_read(run) for run in runs]
+    heard = _ask_all(read, fresh)
+    return [_view(one, heard) for one in read]
 
 
-def _read(run: RunDir, brief: bool) -> _Read:
+@dataclass(frozen=True)
+class Broken:
+    """A run whose own files cannot be read, and why."""
+
+    run: RunDir
+    error: ExaError | OSError
+
+
+def survey(runs: Iterable[RunDir]) -> tuple[list[View], list[Broken]]:
+    """Many runs at a glance, as `look` sees them; one that is broken does not hide the others."""
+    read: list[_Read] = []
+    views: list[View] = []
+    broken: list[Broken] = []
+    for run in runs:
+        try:
+            read.append(_read(run, brief=True))
+        except (ExaError, OSError) as error:
+            broken.append(Broken(run, error))
+    heard = _ask_all(read, fresh=False)
+    for one in read:
+        try:
+            views.append(_view(one, heard))
+        except (ExaError, OSError) as error:
+            broken.append(Broken(one.run, error))
+    return views, broken
+
+
+def _ask_all(read: list[_Read], fresh: bool) -> dict[str, _Heard]:
+    """What each kind of batch system says of these runs' open jobs."""
+    return {kind: _ask(group, fresh) for kind, group in _by_scheduler(read).items()}
+
+
+def _read(run: RunDir, *, brief: bool = False) -> _Read:
+    if not (run.path / "journal").is_dir():
+        hint = "what was submitted is not known any more: restore it, or submit a new run"
+        raise Damaged("the journal is gone", where=str(run.path / "journal"), hint=hint)
     events = journal.read(run.path, brief=brief)
     return _Read(run, run.plan(), events, _open_jobs(events))
 
@@ -97,18 +132,27 @@ def _by_scheduler(read: Iterable[_Read]) -> dict[str, list[_Read]]:
 
 def _ask(group: list[_Read], fresh: bool) -> _Heard:
     """One question for all jobs of a batch system. A single profile says how, and how often."""
-    profile = _profile(group[0].run)
-    batch = scheduler_of(profile)
     jobs = [job for one in group for job in one.jobs.values()]
-    name = batch.shared_as()
-    floor = 0.0 if fresh else profile.scheduler.poll_s
     try:
+        profile = _any_profile(group)
+        batch = scheduler_of(profile)
+        name = batch.shared_as()
+        floor = 0.0 if fresh else profile.scheduler.poll_s
         if name is None:
             return _Heard(batch.query(jobs))
         answers = asked.shared(batch.kind, name, os.environ)
         return _Heard(answers.query(jobs, floor, batch.query))
-    except Unreachable as error:
+    except ExaError as error:
         return _Heard(fault=str(error))
+
+
+def _any_profile(group: list[_Read]) -> SiteProfile:
+    """A profile of these runs that can be read. Raises NotFound or Invalid when none can."""
+    *others, last = group
+    for one in others:
+        with contextlib.suppress(ExaError):
+            return _profile(one.run)
+    return _profile(last.run)
 
 
 def _open_jobs(events: list[Event]) -> dict[str, str]:
@@ -123,8 +167,9 @@ def _ended(events: list[Event], attempt: str) -> bool:
     return any(e.kind == "ended" and state.place(e) == (attempt, newest) for e in own)
 
 
-def _view(read: _Read, heard: _Heard) -> View:
+def _view(read: _Read, all_heard: dict[str, _Heard]) -> View:
     run, events = read.run, read.events
+    heard = all_heard.get(read.plan["scheduler"], _Heard())
     said = {a: heard.states[job] for a, job in read.jobs.items() if job in heard.states}
     observed = {a: _observed(state, events, a) for a, state in said.items()}
     total = read.plan["train"]["steps"]
@@ -238,6 +283,12 @@ def summary(view: View) -> dict[str, Any]:
     record = state.to_json(view.state)
     keys = ("run", "state", "cause", "step", "steps_total", "source", "age_s")
     return {key: record[key] for key in keys}
+
+
+def broken_summary(broken: Broken) -> dict[str, Any]:
+    """The line in ``exa status --json`` of a run that cannot be read."""
+    nothing = dict.fromkeys(("cause", "step", "steps_total", "source", "age_s"))
+    return {"run": broken.run.run_id, "state": "damaged", **nothing}
 
 
 def require_answer(view: View) -> None:

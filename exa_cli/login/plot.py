@@ -11,7 +11,7 @@ from exa_cli.base.errors import Invalid
 def loss_curve(told: dict[str, Any], records: list[dict[str, Any]], out: Path) -> Path:
     """Write a PNG: training and held-out loss over steps, baselines, and where lives began.
 
-    Raises Invalid when matplotlib is not installed.
+    Raises Invalid when matplotlib is not installed, or the file cannot be written.
     """
     try:
         import matplotlib
@@ -25,9 +25,13 @@ def loss_curve(told: dict[str, Any], records: list[dict[str, Any]], out: Path) -
     _curves(axes, records)
     _references(axes, told)
     axes.set(xlabel="optimizer step", ylabel="cross-entropy, nats a token", title=told["run"])
-    axes.legend(frameon=False, fontsize="small")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize="small")
     axes.grid(alpha=0.2)
-    figure.savefig(out, dpi=120)
+    try:
+        figure.savefig(out, dpi=120, format=None if out.suffix else "png")
+    except (OSError, ValueError) as error:
+        raise Invalid(f"cannot write the picture: {error}", where=str(out)) from error
     plt.close(figure)
     return out
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.errors import Invalid, Refused
+from exa_cli.base.errors import Damaged, ExaError, Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
@@ -87,10 +87,18 @@ def reopen(run: RunDir, changes: dict[str, Any] | None = None) -> Draft:
 
 def next_attempt(run: RunDir) -> str:
     """The attempt to lay down: a new one, or one whose submit was cut off before its intent was
-    recorded. That comes before anything is said to the scheduler, so such a one has no job."""
+    recorded. That comes before anything is said to the scheduler, so such a one has no job.
+
+    Raises Damaged when the attempt was accepted and the journal does not know it.
+    """
     names = attempts(run)
     intended = {e.fields["attempt"] for e in journals.read(run.path) if e.kind == "intent"}
     if names and names[-1] not in intended:
+        if (accepted := run.attempt(names[-1]) / "submission.json").exists():
+            what = f"attempt {names[-1]} was submitted, but the journal does not say so"
+            raise Damaged(
+                what, where=str(accepted), hint="restore the journal, or submit a new run"
+            )
         return names[-1]
     return attempt_name(len(names) + 1)
 
@@ -190,7 +198,14 @@ def _accept(
 
 
 def submit(made: Draft) -> Submission:
-    """Make a new run and submit its first attempt."""
+    """Make a new run and submit its first attempt.
+
+    When that fails the run is there all the same, and this is said.
+    """
     run = new_run(made)
-    with turn(run):
-        return hand_in(run, lay_down(run, made))
+    try:
+        with turn(run):
+            return hand_in(run, lay_down(run, made))
+    except ExaError:
+        say(f"the run {run.run_id} exists now; exa resume {run.run_id} goes on with its submit")
+        raise

@@ -5,20 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from exa_cli.base.errors import NotFound, Usage
-from exa_cli.runs.rundir import RunDir, runs_root
+from exa_cli.runs.rundir import RUNS_VARIABLE, RunDir, runs_root
 
 
 def all_runs(root: Path | None = None) -> list[RunDir]:
-    """Every run under the folder of runs, by name. A missing folder has none."""
+    """Every run under the folder of runs, by name. A missing folder has none.
+
+    Raises NotFound where a file is in its place.
+    """
     folder = root or runs_root()
     if not folder.is_dir():
+        if is_there(folder):
+            hint = f"${RUNS_VARIABLE} names the folder of runs"
+            raise NotFound(
+                "a file is where the folder of runs should be", where=str(folder), hint=hint
+            )
         return []
     found = (p for p in folder.iterdir() if not p.name.startswith(".") and is_run(p))
     return sorted((RunDir(p) for p in found), key=lambda run: run.run_id)
 
 
 def is_run(path: Path) -> bool:
-    return (path / "plan.json").is_file() and (path / "journal").is_dir()
+    """Whether a run's files are there, whole or not: a damaged run is to be seen."""
+    return is_there(path / "plan.json") or is_there(path / "journal")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file; no name is too long to ask."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def find(text: str, root: Path | None = None) -> RunDir:
@@ -26,6 +43,8 @@ def find(text: str, root: Path | None = None) -> RunDir:
 
     Raises NotFound with the nearest names, or Usage when several runs fit.
     """
+    if not text:
+        raise Usage("RUN is empty", hint="an unset variable of your shell?")
     path = Path(text)
     if is_run(path):
         return RunDir(path.absolute())

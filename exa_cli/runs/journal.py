@@ -71,9 +71,24 @@ def parse_line(writer: str, line: str) -> Event:
     if not line.isascii():
         line.encode()  # bytes that are no UTF-8 were kept as lone surrogates, which have no code
     record = json.loads(line)
-    t, n, kind = clock.parse_iso(record.pop("t")), record.pop("n"), record.pop("event")
+    if not isinstance(record, dict):
+        raise ValueError("it is no JSON object")
+    t, n, kind = clock.parse_iso(str(record.pop("t"))), record.pop("n"), record.pop("event")
+    if lacking := [key for key in _TOLD.get(kind, ()) if key not in record]:
+        raise KeyError(*lacking)
     return Event(t, writer, n, kind, record)
 
+
+_TOLD = {
+    "intent": ("attempt",),
+    "accepted": ("attempt", "job_id"),
+    "refused": ("attempt",),
+    "cancelled": ("attempt",),
+    "loaded": ("step",),
+    "committed": ("step",),
+    "ended": ("cause", "evidence"),
+}
+"""What readers rely on of each kind of event."""
 
 _REPEATED = ('"event": "committed"', '"event": "validated"')
 """Events a rank writes again and again; in a line they stand as `Journal.append` writes them."""

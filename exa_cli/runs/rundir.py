@@ -60,20 +60,48 @@ class RunDir:
 
     def plan(self) -> dict[str, Any]:
         """The frozen plan. Raises Damaged when it cannot be read."""
-        return self._frozen("plan.json")
+        return self._frozen("plan.json", _PLAN)
 
     def request(self, attempt: str) -> dict[str, Any]:
         """What an attempt asks the scheduler for. Raises Damaged when it cannot be read."""
-        return self._frozen(f"attempts/{attempt}/request.json")
+        return self._frozen(f"attempts/{attempt}/request.json", _REQUEST)
 
-    def _frozen(self, name: str) -> dict[str, Any]:
+    def _frozen(self, name: str, shape: dict[str, Any]) -> dict[str, Any]:
         path = self.path / name
         try:
             frozen: dict[str, Any] = read_json(path)
+            if lacking := _lacking(frozen, shape):
+                raise ValueError(lacking)
         except (OSError, ValueError) as error:
             hint = "the run cannot go on without it; restore the file or submit a new run"
             raise Damaged(f"cannot read {name}: {error}", where=str(path), hint=hint) from error
         return frozen
+
+
+_PLAN = {
+    "scheduler": str,
+    "model": dict,
+    "data": dict,
+    "env": dict,
+    "train": {"steps": int, "seq_len": int, "global_batch": int},
+    "parallel": {"nodes": int, "ranks_per_node": int, "world": int},
+    "policy": {"stop_before_s": int},
+}
+_REQUEST = {"attempt": str, "tag": str, "scheduler": str, "nodes": int, "walltime_s": int}
+"""What of a frozen file the login node and the supervisor cannot do without."""
+
+
+def _lacking(value: Any, shape: dict[str, Any]) -> str | None:
+    """What a frozen file lacks of its shape, in words."""
+    if not isinstance(value, dict):
+        return "it is no JSON object"
+    for key, wanted in shape.items():
+        if isinstance(wanted, dict):
+            if inner := _lacking(value.get(key), wanted):
+                return f"{key}: {inner}"
+        elif not isinstance(value.get(key), wanted):
+            return f"{key} is missing or of another type"
+    return None
 
 
 def attempt_name(number: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from exa_cli.base import resources
 from exa_cli.base.errors import Invalid, NotFound
+from exa_cli.base.home import home
 from exa_cli.sites.merge import merged
 from exa_cli.sites.schema import NAME_PATTERN, SiteProfile, read
 from exa_cli.spec import toml
@@ -89,14 +90,14 @@ def known_sites(env: Mapping[str, str] | None = None) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in search_path(os.environ if env is None else env):
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
+            if path.is_file():  # a pipe would keep who reads it waiting
+                found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
 
 def search_path(env: Mapping[str, str]) -> list[Path]:
     """The directories profiles are looked for in, first to last; they need not exist."""
-    home = Path(env.get("HOME") or Path.home())
-    config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+    config = Path(env.get("XDG_CONFIG_HOME") or home(env) / ".config")
     listed = [Path(part) for part in env.get(PATH_VARIABLE, "").split(os.pathsep) if part]
     return [config / "exa" / "sites", *listed, resources.folder("sites")]
 
@@ -144,7 +145,7 @@ def _resolve(
     path: Path, env: Mapping[str, str], below: tuple[Path, ...]
 ) -> tuple[TomlDoc, tuple[Path, ...]]:
     """A document with all it inherits under it, and the files in the order they were read."""
-    if path.resolve() in [other.resolve() for other in below]:
+    if os.path.realpath(path) in map(os.path.realpath, below):
         circle = " → ".join(str(p) for p in (*below, path))
         raise Invalid("a profile inherits itself", where=circle)
     doc = _named(toml.load(path), path)

@@ -21,8 +21,8 @@ from exa_cli.spec.declare import UNKNOWN, Unknown, build, key, nearest, table
 from exa_cli.spec.runfile import legal_environment
 from exa_cli.spec.toml import Path_, TomlDoc
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-NAME_FORM = "letters, digits, _ . -"
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+NAME_FORM = "up to 64 letters, digits, _ . -"
 
 FILL_IN = "fill in"
 

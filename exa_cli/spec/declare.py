@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import types
 import typing
@@ -24,6 +25,9 @@ T = TypeVar("T")
 Auto = Literal["auto"]
 Unknown = Literal["unknown"]
 """A profile's word for "the site does not say": never zero, never a guess."""
+
+LARGEST = (1 << 63) - 1
+"""The largest whole number TOML promises to keep (TOML 1.0, Integer), and torch takes."""
 
 AUTO: Auto = "auto"
 UNKNOWN: Unknown = "unknown"
@@ -224,6 +228,10 @@ def _kind_name(kind: Any) -> str:
 def wrong_with(declared: Key, value: Any) -> str | None:
     """What a value breaks of its declaration, in words; None when it is legal."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it must be a finite number"
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"a whole number is at most {LARGEST}"
     if number and declared.minimum is not None and value < declared.minimum:
         return f"the least legal value is {declared.minimum:g}"
     if number and declared.maximum is not None and value > declared.maximum:
@@ -232,6 +240,6 @@ def wrong_with(declared: Key, value: Any) -> str | None:
         return None
     if declared.choices and value not in declared.choices:
         return "legal: " + ", ".join(declared.choices)
-    if declared.pattern and not re.fullmatch(declared.pattern, str(value)):
+    if declared.pattern and not re.fullmatch(declared.pattern, str(value), re.ASCII):
         return f"expected {declared.form or declared.pattern}"
     return declared.check(value) if declared.check else None

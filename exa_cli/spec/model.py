@@ -24,7 +24,7 @@ class ModelConfig:
 
     family: str = key("alphaexa", help="Which modules and which arithmetic.")
     vocab: int = key(help="Tokens the tokenizer can emit.", unit="tokens", minimum=2)
-    layers: int = key(help="Blocks, dense and sparse together.", minimum=1)
+    layers: int = key(help="Blocks, dense and sparse together.", minimum=1, maximum=1 << 16)
     d_model: int = key(help="Width of the residual stream.", minimum=1)
     heads: int = key(help="Query heads.", minimum=1)
     kv_heads: int = key(help="Key/value heads; each serves heads/kv_heads queries.", minimum=1)

@@ -18,6 +18,10 @@ else:
 
 Path_ = tuple[str, ...]
 
+_BAD_TOML = (ValueError, RecursionError)
+"""What tomllib raises: TOMLDecodeError is a ValueError, and so is what int() says of a number of
+thousands of digits; brackets nested as deep exhaust the stack."""
+
 _TABLE = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.\-\"' ]+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_\-\"'.]+)\s*=")
 
@@ -67,6 +71,7 @@ def key_lines(text: str) -> dict[Path_, int]:
             *outer, last = _split(header[2])
             table = (*_indexed(tuple(outer), counts), last)
             if header[1] == "[[":
+                lines.setdefault(table, number)
                 index = counts.get(table, 0)
                 counts[table] = index + 1
                 table = (*table, str(index))
@@ -100,7 +105,7 @@ def parse(text: str, name: str) -> TomlDoc:
     """Parse TOML. Raises Invalid with the line of a syntax error."""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except _BAD_TOML as error:
         found = re.search(r"line (\d+)", str(error))
         where = f"{name}:{found[1]}" if found else name
         raise Invalid(f"this is not valid TOML: {error}", where=where) from error
@@ -111,7 +116,7 @@ def parse(text: str, name: str) -> TomlDoc:
 def load(path: Path) -> TomlDoc:
     """Read and parse a file. Raises NotFound or Invalid."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")  # editors on Windows write a mark first
     except FileNotFoundError as error:
         raise NotFound("there is no such file", where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -126,7 +131,7 @@ def _scalar(text: str) -> Any:
     and 01:00:00 is the text of a walltime, not a time of day."""
     try:
         value = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except _BAD_TOML:
         return text
     return text if isinstance(value, (date, time)) else value
 

@@ -136,17 +136,20 @@ def frozen_run(tmp_path, site):
     """As much of a run directory as an allocation reads."""
     run = RunDir(tmp_path / "r-0000")
     plan = {
+        "scheduler": "slurm",
+        "model": {},
         "parallel": {"nodes": 2, "ranks_per_node": 1, "world": 2},
         "policy": {"stop_before_s": 60},
         "data": {"dir": str(run.path), "data_id": "d"},
-        "train": {"threads": 1},
+        "train": {"threads": 1, "steps": 9, "seq_len": 64, "global_batch": 2},
         "env": {},
     }
     run.attempt("001").mkdir(parents=True)
     storage = f'[local_storage]\npath = "{tmp_path}/local"\n'
     (run.path / "site.toml").write_text(site + storage)
     write_json(run.path / "plan.json", plan)
-    write_json(run.attempt("001") / "request.json", {"walltime_s": 3600})
+    request = {"attempt": "001", "tag": run.tag("001"), "scheduler": "slurm", "nodes": 2}
+    write_json(run.attempt("001") / "request.json", {**request, "walltime_s": 3600})
     return run
 
 

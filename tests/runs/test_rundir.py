@@ -114,3 +114,20 @@ def test_the_turn_of_another_machine_is_taken_over_only_by_force(tmp_path):
         pass
     with turn(run, force=True):
         pass
+
+
+def test_an_empty_word_never_names_a_run(tmp_path):
+    make(tmp_path, "demo")
+    with pytest.raises(Usage):
+        find("", tmp_path)
+
+
+def test_a_name_of_any_length_is_only_not_found(tmp_path):
+    with pytest.raises(NotFound):
+        find("x" * 5000, tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_of_runs_is_not_no_runs(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(NotFound, match="a file is where"):
+        all_runs(tmp_path / "runs")

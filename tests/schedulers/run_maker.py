@@ -40,7 +40,12 @@ class RunMaker:
         self.root = root
         root.mkdir(parents=True)
         self.site = load_site(str(profile(root.parent)), {}).text
-        self.plan = {"schema": 1, "site": "lab", "scheduler": "slurm", "train": {"steps": 400}}
+        self.plan = {
+            "schema": 1, "site": "lab", "scheduler": "slurm", "model": {}, "data": {}, "env": {},
+            "train": {"steps": 400, "seq_len": 256, "global_batch": 8},
+            "parallel": {"nodes": 2, "ranks_per_node": 1, "world": 2},
+            "policy": {"stop_before_s": 60},
+        }  # fmt: skip
 
     def run(self, name: str, job_id: str, *, done: bool, commits: int = 20) -> RunDir:
         run = RunDir(self.root / f"{name}-0000")

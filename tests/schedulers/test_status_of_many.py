@@ -10,7 +10,7 @@ from fake_slurm import FakeSlurm
 from run_maker import RunMaker
 
 from exa_cli import main
-from exa_cli.base.errors import Unreachable
+from exa_cli.base.errors import Damaged, Unreachable
 from exa_cli.login import observe, resume
 from exa_cli.runs import journal
 from exa_cli.runs.rundir import RunDir
@@ -132,3 +132,66 @@ def test_a_job_that_is_not_found_can_be_given_up_but_only_by_force(
     monkeypatch.setattr(resume.submit, "hand_in", lambda run, attempt: made.append(run))
     resume.resume(run, {}, force=True)
     assert made == [run, run]
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", "[5]", '{"scheduler": "slurm"}'])
+def test_one_broken_run_does_not_hide_the_others(
+    fake: FakeSlurm, runs: RunMaker, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    runs.run("a", "1", done=True)
+    broken = runs.run("b", fake.plant("RUNNING"), done=False)
+    runs.run("c", fake.plant("RUNNING"), done=False)
+    (broken.path / "plan.json").write_text(text)
+    code, out, err = exa("status", "--json", capsys=capsys)
+    rows = {row["run"][0]: row["state"] for row in json.loads(out)["runs"]}
+    assert (code, rows) == (0, {"a": "done", "b": "damaged", "c": "running"})
+    assert "b-0000: cannot read plan.json" in err
+    assert "b-0000  damaged" in exa("status", capsys=capsys)[1]
+    assert exa("status", "b", capsys=capsys)[0] == 7
+
+
+def test_a_broken_profile_does_not_keep_the_other_runs_from_being_asked_about(
+    fake: FakeSlurm, runs: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = runs.run("a", fake.plant("RUNNING"), done=False)
+    runs.run("b", fake.plant("RUNNING"), done=False)
+    (broken.path / "site.toml").write_text("")
+    _, out, _ = exa("status", "--json", capsys=capsys)
+    assert [row["state"] for row in json.loads(out)["runs"]] == ["running", "running"]
+
+
+@pytest.mark.parametrize("line", ["5", "null", "[]", '{"t": 5, "n": 0, "event": "life"}'])
+def test_a_line_that_is_no_event_is_damage_and_told_with_its_place(
+    fake: FakeSlurm, runs: RunMaker, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    run = runs.run("a", fake.plant("RUNNING"), done=False)
+    journal_file = run.path / "journal" / "login-00000000.jsonl"
+    journal_file.write_text(line + "\n" + journal_file.read_text())
+    code, _, err = exa("status", "a", capsys=capsys)
+    assert (code, "login-00000000.jsonl:1" in err) == (7, True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_whose_journal_is_lost_is_not_submitted_again(
+    fake: FakeSlurm, runs: RunMaker, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    monkeypatch.setattr(resume.submit, "reopen", lambda run, changes: None)
+    run = runs.run("a", fake.plant("RUNNING"), done=False)
+    (run.path / "attempts/001/submission.json").write_text("{}")
+    for path in (run.path / "journal").iterdir():
+        path.unlink()
+    if whole:
+        (run.path / "journal").rmdir()
+    with pytest.raises(Damaged, match="the journal"):
+        resume.resume(run, {}, force=True)
+    assert fake.count("sbatch") == 0
+
+
+def test_a_cancel_of_a_job_that_is_forgotten_is_a_cancel(
+    fake: FakeSlurm, runs: RunMaker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.fault("sacct", "disabled")
+    runs.run("a", fake.plant("RUNNING", known=False), done=False)
+    code, _, err = exa("cancel", "a", capsys=capsys)
+    assert (code, "does not know any more" in err) == (0, True)
+    assert json.loads(exa("status", "a", "--json", capsys=capsys)[1])["state"] == "cancelled"

@@ -28,7 +28,9 @@ def run(fake: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     tag = made.tag("001")
     script = f"#!/bin/bash\n#SBATCH --job-name={tag}\ntrue\n"
     (made.attempt("001") / "script.sh").write_text(script)
-    request = {"attempt": "001", "tag": tag, "nodes": 1, "scheduler": "slurm"}
+    request = {
+        "attempt": "001", "tag": tag, "nodes": 1, "scheduler": "slurm", "walltime_s": 60,
+    }  # fmt: skip
     write_json(made.attempt("001") / "request.json", request)
     return made
 

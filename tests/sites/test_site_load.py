@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -235,3 +236,8 @@ def test_known_sites_are_those_that_would_be_used(places: Places) -> None:
     known = known_sites(places.env)
     assert (known["s"], known["local"]) == (first, hidden)
     assert search_path(places.env)[:3] == [places.home, places.first, places.second]
+
+
+def test_a_pipe_among_the_profiles_is_none(places: Places) -> None:
+    os.mkfifo(places.first / "pipe.toml")
+    assert "pipe" not in known_sites(places.env)

@@ -153,3 +153,33 @@ def test_the_reference_page_is_what_the_declarations_say(capsys):
     document.main([])
     page = Path(__file__).resolve().parents[2] / "docs" / "run-file.md"
     assert page.read_text() == capsys.readouterr().out, "python -m exa_cli.spec.document > it"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf"])
+def test_a_number_that_no_json_can_hold_is_refused(text):
+    said = faults(f"[train]\nlr = {text}\n")
+    assert "finite" in said and "run.toml:2" in said
+
+
+@pytest.mark.parametrize("key", ["steps", "seed", "seq_len"])
+def test_a_whole_number_beyond_64_bits_is_refused(key):
+    assert f"train.{key}" in faults(f"[train]\n{key} = {1 << 63}\n")
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000 + "]" * 5000, "x = " + "9" * 5000])
+def test_what_exhausts_the_parser_is_a_fault_of_the_file(text):
+    assert "not valid TOML" in faults(text)
+
+
+def test_digits_of_other_scripts_are_no_walltime():
+    assert "HH:MM:SS" in faults('[resources]\nwalltime = "\u0661:00:00"\n')
+
+
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbf[train]\r\nsteps = 10\r\n")
+    assert runfile.read(toml.load(path)).train.steps == 10
+
+
+def test_an_array_where_a_table_belongs_is_placed_at_its_line():
+    assert "run.toml:2" in faults("\n[[train]]\nsteps = 5\n")

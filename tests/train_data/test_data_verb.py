@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from exa_cli.base.errors import NotFound
+from exa_cli.base.errors import NotFound, Usage
 from exa_cli.commands.data import command
 from exa_train.data.__main__ import main
 from exa_train.data.manifest import load_manifest
@@ -29,6 +29,10 @@ def _invoke(*arguments: object) -> Result:
 
 def test_show_without_data_is_not_found(tmp_path: Path) -> None:
     assert isinstance(_invoke("show", tmp_path).exception, NotFound)
+
+
+def test_an_empty_directory_name_is_not_the_working_directory(tmp_path: Path) -> None:
+    assert isinstance(_invoke("prepare", tmp_path, "-o", "", "--vocab", 300).exception, Usage)
 
 
 def test_the_program_s_error_and_exit_code_come_through(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from exa_cli.base import clock, files
 from exa_cli.base.errors import Damaged, NotFound, Unreachable
+from exa_cli.base.home import home
 from exa_cli.base.proc import Process
 from exa_cli.schedulers.local.directives import Demand
 from exa_cli.schedulers.local.facts import Ended
@@ -44,10 +45,8 @@ def root(env: Mapping[str, str]) -> Path:
     """``$EXA_LOCAL_SPOOL``, or ``exa/local`` under the XDG state directory."""
     if named := env.get(VARIABLE):
         return Path(named).absolute()
-    state = env.get("XDG_STATE_HOME") or str(
-        Path(env.get("HOME") or "~").expanduser() / ".local/state"
-    )
-    return Path(state).absolute() / "exa" / "local"
+    state = Path(env.get("XDG_STATE_HOME") or home(env) / ".local" / "state")
+    return state.absolute() / "exa" / "local"
 
 
 def host() -> str:
