@@ -126,9 +126,7 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     or Unreachable (there may be one: the next resume looks for it by name).
     """
     request = run.request(attempt)
-    batch = observe.scheduler(run)
-    if why_not := batch.usable():
-        raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
+    batch = _usable(observe.scheduler(run))
     since = _first_intent(run, attempt)
     if since is None:
         _refuse_namesake(run, request["tag"], batch)
@@ -136,6 +134,16 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
         job_id = _job_of(run, request, batch, journal, since)
         return _accept(run, attempt, request, job_id, journal)
+
+
+def _usable(batch: Scheduler) -> Scheduler:
+    """A batch system that can be used from here. Raises NotSubmitted for another."""
+    if why_not := batch.usable():
+        raise NotSubmitted(
+            f"the batch system {batch.kind} cannot be used here: {why_not}",
+            hint="on its login node, perhaps after loading its module, exa finds its commands",
+        )
+    return batch
 
 
 def _first_intent(run: RunDir, attempt: str) -> float | None:
@@ -200,8 +208,10 @@ def _accept(
 def submit(made: Draft) -> Submission:
     """Make a new run and submit its first attempt.
 
-    When that fails the run is there all the same, and this is said.
+    When that fails the run is there all the same, and this is said. Raises NotSubmitted before
+    anything is made where the site's commands are not to be had.
     """
+    _usable(observe.scheduler_of(made.profile))
     run = new_run(made)
     try:
         with turn(run):

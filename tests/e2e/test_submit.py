@@ -162,3 +162,12 @@ def test_at_the_walltime_a_run_saves_stops_and_goes_on_where_it_was(exa):
         if '"loaded"' in line
     ])  # fmt: skip
     assert loaded == [saved]
+
+
+def test_where_the_sites_commands_are_missing_nothing_is_made(exa):
+    site = exa.home / "elsewhere.toml"
+    site.write_text('inherits = "local"\n[scheduler]\nkind = "slurm"\n')
+    exa.env |= {"PATH": str(exa.home)}
+    refused = exa("submit", exa.runfile()[0], "--name", "no", "--site", site, expect=5)
+    assert "not on the PATH: sbatch" in refused.stderr
+    assert not (exa.home / "runs").exists()
