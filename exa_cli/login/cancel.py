@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base.errors import Unreachable
-from exa_cli.login import observe
+from exa_cli.login import observe, scheduler
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
@@ -36,7 +36,7 @@ def cancel(run: RunDir) -> Cancelled:
         return Cancelled(run.run_id, last.attempt, None, words)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
-    batch = observe.scheduler(run)
+    batch = scheduler.of_run(run)
     jobs = [last.job_id] if last.job_id else batch.find(last.tag)
     for job_id in jobs:
         _end(run, batch, job_id)

@@ -9,7 +9,7 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import Unreachable
-from exa_cli.login import metrics
+from exa_cli.login import metrics, scheduler
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
 from exa_cli.runs import journal, state
@@ -17,10 +17,7 @@ from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.registry import make
-from exa_cli.schedulers.types import JobState, Scheduler, Settings
-from exa_cli.sites.load import read_frozen
-from exa_cli.sites.schema import SiteProfile
+from exa_cli.schedulers.types import JobState
 
 
 @dataclass(frozen=True)
@@ -32,21 +29,6 @@ class View:
     events: list[Event]
     state: RunState
     trouble: str | None
-
-
-def scheduler_of(site: SiteProfile) -> Scheduler:
-    """The batch system of a profile."""
-    options = asdict(site.scheduler)
-    return make(site.scheduler.kind, Settings(options, dict(os.environ)))
-
-
-def scheduler(run: RunDir) -> Scheduler:
-    """The batch system a run was submitted to, from its frozen profile."""
-    return scheduler_of(_profile(run))
-
-
-def _profile(run: RunDir) -> SiteProfile:
-    return read_frozen(run.path / "site.toml")
 
 
 @dataclass(frozen=True)
@@ -97,8 +79,8 @@ def _by_scheduler(read: Iterable[_Read]) -> dict[str, list[_Read]]:
 
 def _ask(group: list[_Read], fresh: bool) -> _Heard:
     """One question for all jobs of a batch system. A single profile says how, and how often."""
-    profile = _profile(group[0].run)
-    batch = scheduler_of(profile)
+    profile = scheduler.frozen(group[0].run)
+    batch = scheduler.of_site(profile)
     jobs = [job for one in group for job in one.jobs.values()]
     name = batch.shared_as()
     floor = 0.0 if fresh else profile.scheduler.poll_s

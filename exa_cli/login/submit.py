@@ -15,7 +15,7 @@ from exa_cli.base.errors import Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
-from exa_cli.login import observe
+from exa_cli.login import scheduler
 from exa_cli.login.draft import Draft
 from exa_cli.login.preflight import preview
 from exa_cli.runs import journal as journals
@@ -118,7 +118,7 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     or Unreachable (there may be one: the next resume looks for it by name).
     """
     request = run.request(attempt)
-    batch = observe.scheduler(run)
+    batch = scheduler.of_run(run)
     if why_not := batch.usable():
         raise NotSubmitted(f"the batch system {batch.kind} cannot be used here: {why_not}")
     since = _first_intent(run, attempt)
