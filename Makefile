@@ -22,6 +22,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/cli_startup.py
+	$(BIN)/python benchmarks/submit_latency.py --lab
 	$(BIN)/python benchmarks/train_cpu.py
 
 # What `make test` has no time for: many more random kills, and tests that take minutes each.

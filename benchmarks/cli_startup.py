@@ -33,7 +33,9 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def once(argv: list[str], folder: Path) -> float:
-    env = {**os.environ, "EXA_RUNS": str(folder / "runs")}
+    own = {"EXA_RUNS": str(folder / "runs"), "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
+    env = {**os.environ, **own}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # without bytecode it would never be warm
     begin = time.perf_counter()
     subprocess.run(argv, check=True, capture_output=True, env=env)
     return time.perf_counter() - begin

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base.errors import NotFound, Unreachable
-from exa_cli.login import observe
+from exa_cli.login import observe, scheduler
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
@@ -39,7 +39,7 @@ def cancel(run: RunDir) -> Cancelled:
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
     try:
-        job_id, words = _end(observe.scheduler(run), last)
+        job_id, words = _end(scheduler.of_run(run), last)
     except Unreachable as error:
         raise Unreachable(
             f"your wish is recorded, but job {last.job_id or last.tag} may still run: {error.what}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import Damaged, ExaError, Unreachable
-from exa_cli.login import metrics
+from exa_cli.login import metrics, scheduler
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
 from exa_cli.runs import journal, state
@@ -18,9 +18,7 @@ from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.registry import make
-from exa_cli.schedulers.types import JobState, Scheduler, Settings
-from exa_cli.sites.load import read_frozen
+from exa_cli.schedulers.types import JobState
 from exa_cli.sites.schema import SiteProfile
 
 
@@ -33,21 +31,6 @@ class View:
     events: list[Event]
     state: RunState
     trouble: str | None
-
-
-def scheduler_of(site: SiteProfile) -> Scheduler:
-    """The batch system of a profile."""
-    options = asdict(site.scheduler)
-    return make(site.scheduler.kind, Settings(options, dict(os.environ)))
-
-
-def scheduler(run: RunDir) -> Scheduler:
-    """The batch system a run was submitted to, from its frozen profile."""
-    return scheduler_of(_profile(run))
-
-
-def _profile(run: RunDir) -> SiteProfile:
-    return read_frozen(run.path / "site.toml")
 
 
 @dataclass(frozen=True)
@@ -135,7 +118,7 @@ def _ask(group: list[_Read], fresh: bool) -> _Heard:
     jobs = [job for one in group for job in one.jobs.values()]
     try:
         profile = _any_profile(group)
-        batch = scheduler_of(profile)
+        batch = scheduler.of_site(profile)
         name = batch.shared_as()
         floor = 0.0 if fresh else profile.scheduler.poll_s
         if name is None:
@@ -151,8 +134,8 @@ def _any_profile(group: list[_Read]) -> SiteProfile:
     *others, last = group
     for one in others:
         with contextlib.suppress(ExaError):
-            return _profile(one.run)
-    return _profile(last.run)
+            return scheduler.frozen(one.run)
+    return scheduler.frozen(last.run)
 
 
 def _open_jobs(events: list[Event]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from exa_cli.base.errors import Damaged, Invalid, Unreachable
 from exa_cli.base.talk import say
-from exa_cli.login import observe, submit
+from exa_cli.login import observe, scheduler, submit
 from exa_cli.login.observe import View
 from exa_cli.login.submit import Submission
 from exa_cli.runs.rundir import RunDir
@@ -48,7 +48,7 @@ def _recover(run: RunDir) -> None:
     view = observe.look([run], fresh=True)[0]
     attempts = view.state.attempts
     if attempts and attempts[-1].job_id and attempts[-1].state != "ended":
-        observe.scheduler(run).recover(attempts[-1].job_id)
+        scheduler.of_run(run).recover(attempts[-1].job_id)
 
 
 def _settled(run: RunDir, view: View) -> Resumed | None:
@@ -65,7 +65,7 @@ def _settled(run: RunDir, view: View) -> Resumed | None:
 def _concede(run: RunDir, job_id: str, force: bool) -> None:
     """Let a job of unknown state be taken for ended if the user insists and the batch system
     itself says that it has no such job. Raises Unreachable otherwise."""
-    found = observe.scheduler(run).query([job_id])[job_id]
+    found = scheduler.of_run(run).query([job_id])[job_id]
     if found.answer != "not-found":
         raise Unreachable(
             f"the scheduler does not say whether job {job_id} still runs",

@@ -15,7 +15,7 @@ from exa_cli.base.errors import Damaged, ExaError, Invalid, Refused
 from exa_cli.base.files import fsync_dir, write_json, write_text
 from exa_cli.base.talk import say
 from exa_cli.login import draft as drafts
-from exa_cli.login import observe
+from exa_cli.login import scheduler
 from exa_cli.login.draft import Draft
 from exa_cli.login.preflight import preview
 from exa_cli.runs import journal as journals
@@ -126,7 +126,7 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     or Unreachable (there may be one: the next resume looks for it by name).
     """
     request = run.request(attempt)
-    batch = _usable(observe.scheduler(run))
+    batch = _usable(scheduler.of_run(run))
     since = _first_intent(run, attempt)
     if since is None:
         _refuse_namesake(run, request["tag"], batch)
@@ -211,7 +211,7 @@ def submit(made: Draft) -> Submission:
     When that fails the run is there all the same, and this is said. Raises NotSubmitted before
     anything is made where the site's commands are not to be had.
     """
-    _usable(observe.scheduler_of(made.profile))
+    _usable(scheduler.of_site(made.profile))
     run = new_run(made)
     try:
         with turn(run):

@@ -1,7 +1,7 @@
 """Templates that substitute and never compute, rendered line by line so each keeps its origin.
 
-A template is Jinja2 of which only ``{{ name }}`` is allowed: no filter, loop, condition or
-expression. A line that is nothing but one name is replaced by that name's lines.
+A template is Jinja2 of which only ``{{ name }}`` is allowed: no filter, loop, condition, comment
+or expression. A line that is nothing but one name is replaced by that name's lines.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from exa_cli.base.errors import Invalid
 from exa_cli.script.directives import Line
 from exa_cli.script.quote import Shell
 
-if TYPE_CHECKING:
-    import jinja2
-
-_NAME = re.compile(r"\{\{ *([a-z_]+) *\}\}")
+_NAME = re.compile(r"(?<!\{)\{\{ *([a-z_]+) *\}\}")
+_CODE = re.compile(r"\{[{%#].*")
+"""What else would mean something to Jinja2, of which this is a part."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,7 @@ class Script:
 
 def render(template: Template, values: Mapping[str, Word | Block]) -> Script:
     """Substitute. Raises Invalid for a template that computes, or a value missing or left over."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True
-    )
-    _check_names(template, _names(template, environment), values)
+    _check_names(template, _names(template), values)
     made: list[Line] = []
     for number, text in enumerate(template.text.splitlines(), start=1):
         alone = _NAME.fullmatch(text.strip())
@@ -75,29 +68,22 @@ def render(template: Template, values: Mapping[str, Word | Block]) -> Script:
         if isinstance(value, Block):
             made += value.lines
         else:
-            made.append(_line(environment, text, f"{template.name}:{number}", values))
+            made.append(_line(text, f"{template.name}:{number}", values))
     return Script(tuple(made))
 
 
-def _names(template: Template, environment: jinja2.Environment) -> dict[str, int]:
+def _names(template: Template) -> dict[str, int]:
     """The names a template uses and their lines. Raises Invalid if it does anything else."""
-    from jinja2 import TemplateSyntaxError, nodes
-
-    allowed = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name)
-    try:
-        tree = environment.parse(template.text)
-    except TemplateSyntaxError as error:
-        raise Invalid(
-            f"the template cannot be read: {error.message}", where=f"{template.name}:{error.lineno}"
-        ) from error
-    for node in tree.find_all(nodes.Node):
-        if not isinstance(node, allowed):
+    names: dict[str, int] = {}
+    for number, text in enumerate(template.text.splitlines(), start=1):
+        if code := _CODE.search(_NAME.sub(" ", text)):
             raise Invalid(
-                f"a template may only substitute names, not {type(node).__name__.lower()}",
-                where=f"{template.name}:{node.lineno}",
+                f"a template may only substitute names, not {code[0]}",
+                where=f"{template.name}:{number}",
                 hint="compute the value in Python and pass it in",
             )
-    return {node.name: node.lineno for node in tree.find_all(nodes.Name)}
+        names.update(dict.fromkeys(_NAME.findall(text), number))
+    return names
 
 
 def _check_names(
@@ -113,18 +99,10 @@ def _check_names(
         )
 
 
-def _line(
-    environment: jinja2.Environment,
-    text: str,
-    place: str,
-    values: Mapping[str, Word | Block],
-) -> Line:
-    names = _NAME.findall(text)
-    if not names:
-        return Line(text, place)
-    words = {name: _word(name, values[name], place) for name in names}
-    rendered = environment.from_string(text).render({k: w.text for k, w in words.items()})
+def _line(text: str, place: str, values: Mapping[str, Word | Block]) -> Line:
+    words = {name: _word(name, values[name], place) for name in _NAME.findall(text)}
     origins = dict.fromkeys(word.origin for word in words.values())
+    rendered = _NAME.sub(lambda found: words[found[1]].text, text)
     return Line(rendered, "; ".join([place, *origins]))
 
 

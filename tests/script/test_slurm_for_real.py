@@ -31,8 +31,10 @@ def put(name, data):
     (run / f"{{name}}.tmp").rename(run / f"{{name}}.{{life}}")
 
 put("env", b"".join(b"%s=%s\\0" % pair for pair in os.environb.items()))
-srun = ["srun", "--nodes=2", "--ntasks=2", "env", "-0"]
-put("ranks", subprocess.run(srun, capture_output=True, check=True).stdout)
+# A file a task: srun mixes what tasks print, and not at the ends of lines only.
+print_env = 'env -0 >"$EXA_RUN_DIR/task.$SLURM_PROCID"'
+subprocess.run(["srun", "--nodes=2", "--ntasks=2", "sh", "-c", print_env], check=True)
+put("ranks", b"".join((run / f"task.{{rank}}").read_bytes() for rank in range(2)))
 put("argv", "\\0".join(sys.argv).encode())
 while not (run / "end").exists():
     time.sleep(0.05)
