@@ -50,11 +50,19 @@ def main() -> int:
     return 9 if args.check and too_slow else 0
 
 
+def planned_precision() -> str:
+    """What a run on this machine would get."""
+    from exa_cli.sites.detect import has_bf16_units
+    from exa_cli.sites.load import load_site
+
+    return "bf16" if has_bf16_units(load_site("local").profile) else "fp32"
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--ranks", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
-    add("--precision", choices=("bf16", "fp32"), default="bf16")
+    add("--precision", choices=("bf16", "fp32"), default=planned_precision())
     add("--preset", default="alphaexa-ci")
     add("--rounds", type=int, default=40, help="rounds of four timed steps of each loop")
     add("--collectives", action="store_true", help="gloo's reduce-scatter against ours")
