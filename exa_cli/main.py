@@ -16,7 +16,6 @@ from typing import Any
 import click
 
 from exa_cli import __version__
-from exa_cli.base import trace
 from exa_cli.base.errors import ExaError, Unreachable
 
 VERBS = {
@@ -142,7 +141,7 @@ def _let_go_of_stdout() -> None:
 def _of_the_system(error: OSError) -> ExaError:
     """What the operating system refused where no verb has words of its own for it."""
     where = str(error.filename) if error.filename is not None else None
-    hint = f"where in exa: {trace.keep(error)}"  # a job cannot be run again with --debug
+    hint = f"where in exa: {_trace(error)}"  # a job cannot be run again with --debug
     if where is None and error.errno == errno.ENOENT:
         where, hint = "the working directory", "it is gone: cd to one that is there"
     return Unreachable(error.strerror or str(error), where=where, hint=hint)
@@ -156,8 +155,15 @@ def _complain(error: ExaError) -> int:
 def _confess(error: Exception) -> int:
     click.echo(
         f"exa: this is a bug in exa: {type(error).__name__}: {error}\n"
-        f"  at: {trace.keep(error)}\n"
+        f"  at: {_trace(error)}\n"
         "  hint: send that file with your report; --debug shows the trace here",
         err=True,
     )
     return 1
+
+
+def _trace(error: Exception) -> str:
+    """Where the trace of an error was kept. Loaded here: no verb that works pays for it."""
+    from exa_cli.base import trace
+
+    return trace.keep(error)
