@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +19,37 @@ from exa_cli.runs.rundir import RunDir
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run", metavar="RUN")
+
+
+_ASKED = (
+    click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC"),
+    click.option("--site", help="Site profile: a name or a path."),
+    click.option("--name", help="Name of the run; one that is taken is refused."),
+    click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for."),
+    click.option("--walltime", help="Time limit of one job, HH:MM:SS."),
+    click.option("--queue", help="Queue or partition."),
+    click.option("--account", help="Project or account to charge."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key."
+    ),
+)
+
+
+def asks_for_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator of a verb: SPEC, and the options that say what a run of it is to be, which the
+    verb gets as one ``options`` (`exa_cli.login.draft.Options`)."""
+
+    @functools.wraps(command)
+    def collected(**given: Any) -> None:
+        from exa_cli.login.draft import Options
+
+        names = [field.name for field in dataclasses.fields(Options)]
+        options = Options(**{name: given.pop(name) for name in names})
+        command(options=options, **given)
+
+    for add in reversed(_ASKED):
+        collected = add(collected)
+    return collected
 
 
 def emit(value: Any) -> None:

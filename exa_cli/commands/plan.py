@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from exa_cli.commands._common import emit, json_option
+from exa_cli.commands._common import asks_for_a_run, emit, json_option
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Options
 from exa_cli.login.preflight import preview
@@ -19,24 +19,11 @@ COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
-@click.option("--site", help="Site profile: a name or a path.")
-@click.option("--name", help="Name of the run.")
-@click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for.")
-@click.option("--walltime", help="Time limit of one job, HH:MM:SS.")
-@click.option("--queue", help="Queue or partition.")
-@click.option("--account", help="Project or account to charge.")
-@click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key.")
+@asks_for_a_run
 @json_option
 def command(
     spec: Path,
-    site: str | None,
-    name: str | None,
-    nodes: int | None,
-    walltime: str | None,
-    queue: str | None,
-    account: str | None,
-    settings: tuple[str, ...],
+    options: Options,
     as_json: bool,
 ) -> None:
     """Show what `exa submit SPEC` would do, with every reason; submit and create nothing.
@@ -49,7 +36,7 @@ def command(
       exa plan run.toml
       exa plan run.toml --nodes 16 --walltime 06:00:00 --json
     """
-    made = drafts.draft(spec, Options(site, name, nodes, walltime, queue, account, settings))
+    made = drafts.draft(spec, options)
     seen = preview(made, RunDir(runs_root() / f"{made.name}-xxxx"))
     found = show.facts(
         made.profile,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from exa_cli.base.talk import say
-from exa_cli.commands._common import emit, json_option, wait_for
+from exa_cli.commands._common import asks_for_a_run, emit, json_option, wait_for
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Draft, Options
 from exa_cli.login.preflight import preview
@@ -15,14 +15,7 @@ from exa_cli.runs.rundir import RunDir, runs_root
 
 
 @click.command()
-@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC")
-@click.option("--site", help="Site profile: a name or a path.")
-@click.option("--name", help="Name of the run; refused if there is one.")
-@click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for.")
-@click.option("--walltime", help="Time limit of one job, HH:MM:SS.")
-@click.option("--queue", help="Queue or partition.")
-@click.option("--account", help="Project or account to charge.")
-@click.option("--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key.")
+@asks_for_a_run
 @click.option("--dry-run", is_flag=True, help="Print the script; submit nothing.")
 @click.option("--explain", is_flag=True, help="Print each script line with its origin.")
 @click.option("--diff", metavar="RUN", help="Print what changed in the script since RUN's last.")
@@ -31,13 +24,7 @@ from exa_cli.runs.rundir import RunDir, runs_root
 @json_option
 def command(
     spec: Path,
-    site: str | None,
-    name: str | None,
-    nodes: int | None,
-    walltime: str | None,
-    queue: str | None,
-    account: str | None,
-    settings: tuple[str, ...],
+    options: Options,
     dry_run: bool,
     explain: bool,
     diff: str | None,
@@ -54,7 +41,6 @@ def command(
       exa submit run.toml --dry-run
       exa submit run.toml --diff trial
     """
-    options = Options(site, name, nodes, walltime, queue, account, settings)
     made = drafts.draft(spec, options)
     if diff is not None:
         _show_diff(made, diff, as_json)
