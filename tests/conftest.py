@@ -5,9 +5,6 @@ of the same kind runs always.
 """
 
 import os
-from pathlib import Path
-
-import pytest
 
 pytest_plugins = ["lab.plugin"]
 
@@ -16,28 +13,15 @@ def pytest_addoption(parser):
     parser.addoption(
         "--kills", type=int, default=1, help="random kills for each variant and victim"
     )
-
     parser.addoption("--full", action="store_true", help="run the tests marked full, too")
 
 
 def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
     if config.getoption("--full"):
         return
     left_out = [item for item in items if item.get_closest_marker("full")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if not item.get_closest_marker("full")]
-
-
-def _group(item):
-    """What runs one after the other when tests run side by side: whatever starts ranks, by what
-    it shares (a cluster, prepared data, finished runs)."""
-    room = Path(item.path).parent.name
-    if {"_slurm", "_slurm_accounting", "lab"} & set(item.fixturenames):
-        return "slurm"
-    return {"e2e": "here", "train": "ranks", "train_checkpoint": "ranks"}.get(room)
 
 
 def pytest_generate_tests(metafunc):

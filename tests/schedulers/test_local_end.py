@@ -89,6 +89,8 @@ def bystanders(jobs: Jobs) -> Iterator[list[subprocess.Popen[bytes]]]:
         {"EXA_RUN_DIR": str(jobs.work)},
         # A twin: the same name submitted twice, which a killed submission can cause.
         {"EXA_TAG": jobs.tag, "EXA_JOB_ID": "999.elsewhere"},
+        # A run of the same name in another folder has the same tag, and perhaps the same id.
+        {"EXA_TAG": jobs.tag, "EXA_RUN_DIR": "/elsewhere/runs/demo-0000"},
     ]
     children = [
         subprocess.Popen(["sleep", "600"], env={**os.environ, **env}, start_new_session=True)

@@ -185,7 +185,8 @@ class Local:
         )
 
     def _processes(self, entry: Entry) -> list[proc.Process]:
-        found = processes.of_job(entry.job().demand.name, entry.job_id)
+        job = entry.job()
+        found = processes.of_job(job.demand.name, job.workdir, entry.job_id)
         started = entry.started()
         script = started[1] if started else None
         if script and script not in found and proc.alive(script):

@@ -15,11 +15,13 @@ WAKE = signal.SIGUSR1
 _PAUSE = 0.02
 
 
-def of_job(tag: str, job_id: str, session: int | None = None) -> list[Process]:
+def of_job(tag: str, workdir: str, job_id: str, session: int | None = None) -> list[Process]:
     """All live processes of a job.
 
     Args:
         tag: the job's name; the script exports it as ``EXA_TAG``.
+        workdir: where it was submitted to run: the run's directory. Runs of one name in two
+            folders have the same tags, and with two spools the same job ids.
         job_id: processes with this id in ``EXA_JOB_ID``, or with none, belong to it:
             a late twin has the same tag, and its end must not end its sibling's ranks.
         session: the script's session, only while the script is not reaped: until then the
@@ -27,7 +29,11 @@ def of_job(tag: str, job_id: str, session: int | None = None) -> list[Process]:
     """
 
     def ours(env: Mapping[str, str]) -> bool:
-        return env.get(marks.TAG) == tag and env.get(marks.JOB_ID) in (None, job_id)
+        return (
+            env.get(marks.TAG) == tag
+            and env.get(marks.RUN_DIR) in (None, workdir)
+            and env.get(marks.JOB_ID) in (None, job_id)
+        )
 
     found = dict.fromkeys(proc.marked(ours))
     if session is not None:

@@ -150,8 +150,12 @@ class _Watcher:
         _reap_orphans(self.pid)
 
     def _signal(self, signum: int) -> None:
-        found = processes.of_job(self.job.demand.name, self.entry.job_id, self.pid)
+        found = _processes(self.job, self.entry, self.pid)
         processes.signal_all(found, signum)
+
+
+def _processes(job: Job, entry: Entry, pid: int) -> list[Process]:
+    return processes.of_job(job.demand.name, job.workdir, entry.job_id, pid)
 
 
 def _has_ended(pid: int) -> bool:
@@ -171,7 +175,7 @@ def _end_left_over(entry: Entry, job: Job, pid: int) -> list[Process]:
 
     def left_over() -> list[Process]:
         _reap_orphans(pid)
-        return processes.of_job(job.demand.name, entry.job_id, pid)
+        return _processes(job, entry, pid)
 
     return processes.end(left_over, signal.SIGKILL, _SWEEP_SECONDS)
 
