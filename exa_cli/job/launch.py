@@ -22,7 +22,7 @@ from exa_cli.policy.cause import Health
 from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.rundir import RunDir
 from exa_cli.script.launcher import command
-from exa_cli.sites.schema import Launcher
+from exa_cli.sites.software import Launcher
 from exa_cli.spec.model import ModelConfig
 
 PROBE_TIMEOUT_S = 180

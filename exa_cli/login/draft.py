@@ -24,10 +24,11 @@ from exa_cli.script.dialects import dialect_of
 from exa_cli.script.directives import Directive, Line, combine, commands
 from exa_cli.script.job import JobScript, Variable, job_script, module_lines
 from exa_cli.script.render import Script
+from exa_cli.sites.batch import Queue
 from exa_cli.sites.choice import queue_for
 from exa_cli.sites.detect import cores, has_bf16_units
 from exa_cli.sites.load import LoadedSite, load_site
-from exa_cli.sites.schema import Queue, SiteProfile
+from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import runfile, times, toml
 from exa_cli.spec.declare import AUTO, UNKNOWN
 from exa_cli.spec.runfile import RunFile

@@ -12,7 +12,7 @@ from exa_cli.base.errors import Unreachable as _Unreachable
 from exa_cli.script import quote
 from exa_cli.script.directives import Directives, Line
 from exa_cli.script.render import Block, Script, Template, Word, render
-from exa_cli.sites.schema import Modules
+from exa_cli.sites.software import Modules
 
 LIFE_TAKEN = 79
 """Exit status of a script whose life was taken by another copy of the same job started at

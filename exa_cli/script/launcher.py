@@ -10,7 +10,7 @@ from pathlib import Path
 
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.sites.launcher import fill
-from exa_cli.sites.schema import Launcher
+from exa_cli.sites.software import Launcher
 
 
 def command(

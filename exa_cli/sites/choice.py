@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exa_cli.base.errors import Invalid, NotFound
+from exa_cli.sites.batch import Queue
 from exa_cli.sites.limits import (
     Span,
     admits,
@@ -23,7 +24,7 @@ from exa_cli.sites.limits import (
     sizes_words,
     walltime_words,
 )
-from exa_cli.sites.schema import Queue, SiteProfile
+from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN, nearest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from exa_cli.sites.schema import Node, SiteProfile
+from exa_cli.sites.machine import Node
+from exa_cli.sites.schema import SiteProfile
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16_UNITS = frozenset({"amx_bf16", "avx512_bf16"})

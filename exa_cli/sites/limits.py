@@ -14,7 +14,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from exa_cli.sites.schema import Limit, Queue, Route, SiteProfile
+from exa_cli.sites.batch import Limit, Queue, Route
+from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN
 

@@ -17,8 +17,9 @@ from typing import Any
 from exa_cli.base import resources
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.base.home import home
+from exa_cli.sites.batch import NAME_PATTERN
 from exa_cli.sites.merge import merged
-from exa_cli.sites.schema import NAME_PATTERN, SiteProfile, read
+from exa_cli.sites.schema import SiteProfile, read
 from exa_cli.spec import toml
 from exa_cli.spec.toml import TomlDoc
 

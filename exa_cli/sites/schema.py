@@ -10,228 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from exa_cli.base.errors import ExaError, Invalid, several
 from exa_cli.sites import launcher as launchers
-from exa_cli.sites.launcher import wrong_with as wrong_grammar
-from exa_cli.sites.paths import wrong_with as wrong_template
-from exa_cli.spec import times
-from exa_cli.spec.declare import UNKNOWN, Unknown, build, key, nearest, table
-from exa_cli.spec.runfile import legal_environment
+from exa_cli.sites.batch import Demands, Identity, Limit, Preemption, Queue, SchedulerTable
+from exa_cli.sites.machine import Accelerator, Binding, Node, Tier
+from exa_cli.sites.software import (
+    Container,
+    Env,
+    Failures,
+    Filesystem,
+    Launcher,
+    LocalStorage,
+    Modules,
+    Rendezvous,
+    Staging,
+    Torch,
+)
+from exa_cli.spec.declare import UNKNOWN, build, key, nearest, table
 from exa_cli.spec.toml import Path_, TomlDoc
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
-NAME_FORM = "up to 64 letters, digits, _ . -"
-
 FILL_IN = "fill in"
-
-No = Literal["none"]
-Detect = Literal["detect"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sourced:
-    """What every table can say about its facts."""
-
-    as_of: str | None = key(
-        None,
-        help="Day on which the facts of this table were true.",
-        pattern=r"\d{4}-\d\d-\d\d",
-        form="a day, YYYY-MM-DD",
-    )
-    source: str | None = key(None, help="Where the facts of this table are from.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity(Sourced):
-    """Which site this is."""
-
-    name: str = key(help="The site's name.", pattern=NAME_PATTERN, form=NAME_FORM)
-    title: str | None = key(None, help="One line for people.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SchedulerTable(Sourced):
-    """The batch system and its timers."""
-
-    kind: str = key(help="Which batch system.")
-    kill_delay_s: float | Unknown = key(
-        UNKNOWN, help="From SIGTERM to SIGKILL.", unit="seconds", minimum=0
-    )
-    poll_s: float = key(
-        30.0, help="Shortest time between two questions to it.", unit="seconds", minimum=0
-    )
-    timeout_s: float = key(
-        30.0, help="How long one of its commands may take.", unit="seconds", minimum=1
-    )
-    retry_s: float = key(
-        120.0,
-        help="How long a submission that a busy batch system does not take is tried again.",
-        unit="seconds",
-        minimum=0,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limit(Sourced):
-    """One row: jobs of so many nodes may run so long."""
-
-    min_nodes: int = key(1, help="Fewest nodes.", minimum=1, unit="nodes")
-    max_nodes: int | Unknown = key(UNKNOWN, help="Most nodes.", minimum=1, unit="nodes")
-    walltime: str | Unknown = key(
-        UNKNOWN, help="Longest time of a job.", pattern=times.PATTERN, form=times.FORM
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route(Limit):
-    """An execution queue behind a routing queue, and what it takes."""
-
-    name: str = key(help="What the batch system calls it; a job cannot ask for it.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue(Sourced):
-    """A queue, with its limits by size. On Slurm it is a partition, a QOS, or one of each."""
-
-    name: str = key(help="What users call it.")
-    partition: str | No | None = key(
-        None, help="Slurm's partition; absent = the queue's name; none = the default partition."
-    )
-    qos: str | None = key(None, help="Slurm's QOS; absent = the user's default.")
-    limit: tuple[Limit, ...] = key((), help="Rows of nodes and walltime.")
-    routes: tuple[Route, ...] = key(
-        (), help="Execution queues that a routing queue sends its jobs to, each with its limits."
-    )
-    within: str | None = key(
-        None, help="A queue whose limits hold as well: for a QOS, that of its partition."
-    )
-    debug: bool = key(False, help="Whether it is there for tests, not for production.")
-    preemptable: bool = key(False, help="Whether its jobs may be ended in favour of others.")
-    by_request: bool = key(False, help="Whether the site has to grant its use first.")
-    whole_node: bool | Unknown = key(UNKNOWN, help="Whether jobs have their nodes to themselves.")
-    max_jobs_per_user: int | Unknown = key(
-        UNKNOWN, help="Jobs of a user in it at a time, waiting ones included.", minimum=1
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preemption(Sourced):
-    """What the site does to a running job, and what becomes of the job then."""
-
-    happens: bool | Unknown = key(UNKNOWN, help="Whether jobs are ended in favour of others.")
-    notice_s: float | No | Unknown = key(
-        UNKNOWN, help="Warning before that; none = ended at once.", unit="seconds", minimum=0
-    )
-    requeue: bool | Unknown = key(
-        UNKNOWN, help="Whether the batch system is to start an interrupted job again by itself."
-    )
-    restart_variable: str | No | Unknown = key(
-        UNKNOWN, help="Variable that counts the starts of a job; none = there is none."
-    )
-    chaining: bool | Unknown = key(UNKNOWN, help="Whether a job may wait for another's end.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node(Sourced):
-    """One node."""
-
-    count: int = key(1, help="Nodes of a run that does not say how many.", minimum=1)
-    total: int | Unknown = key(UNKNOWN, help="Nodes the site has.", minimum=1)
-    ranks_per_node: int = key(
-        1, help="Ranks on a node of a run that does not say how many.", minimum=1
-    )
-    cpus: int | Detect | Unknown = key(
-        UNKNOWN, help="Cores of a node for a job; detect = look at this machine.", minimum=1
-    )
-    gpus: int | Unknown = key(UNKNOWN, help="GPUs of a node that a job asks for.", minimum=0)
-    virtual: bool = key(False, help="Whether all nodes are this machine and share its cores.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launcher(Sourced):
-    """What starts the ranks."""
-
-    kind: str = key(help="The launcher's name: " + ", ".join(launchers.KINDS) + ", or your own.")
-    command: tuple[str, ...] = key(
-        (),
-        help="Its command line, word by word, with {ranks} and the like; absent = the kind's.",
-        check=wrong_grammar,
-    )
-    options: tuple[str, ...] = key(
-        (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
-    )
-    agents: tuple[str, ...] | None = key(
-        None,
-        help="What starts one small program on each node beside the ranks, each {ranks} being "
-        "a node's; absent = the kind's, or none: all nodes are the supervisor's machine.",
-        check=wrong_grammar,
-    )
-    rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")
-    size_variable: str | Unknown = key(UNKNOWN, help="Variable with the number of ranks.")
-    local_rank_variable: str | Unknown = key(UNKNOWN, help="Variable with the rank on its node.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Modules(Sourced):
-    """Environment modules a job loads before anything else."""
-
-    purge: bool = key(False, help="Whether to unload all others first.")
-    use: tuple[str, ...] = key((), help="Directories of modules to add.")
-    load: tuple[str, ...] = key((), help="Modules to load, in order.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Env(Sourced):
-    """A set of variables that belong together."""
-
-    name: str = key(help="What it is for.")
-    variables: dict[str, str] = key(
-        {}, help="Exported in every job; the run file's [env] wins.", check=legal_environment
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rendezvous(Sourced):
-    """How ranks reach each other."""
-
-    interface: str | Unknown = key(
-        UNKNOWN, help="Network interface of the compute network, for gloo and NCCL."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalStorage(Sourced):
-    """Fast storage of a node, for staged data, logs and first copies of checkpoints."""
-
-    path: str = key(
-        "{tmp}/exa-{uid}",
-        help="Directory of a user; {tmp}, {uid}, ${VAR} and ${VAR:-default} are replaced.",
-        check=wrong_template,
-    )
-    wiped: bool | Unknown = key(UNKNOWN, help="Whether the site empties it between jobs.")
-    bytes: int | Unknown = key(UNKNOWN, help="Its size on one node.", unit="bytes", minimum=0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Demands(Sourced):
-    """What the site asks of every job beside the directives that are to be filled in."""
-
-    filesystems: tuple[str, ...] = key(
-        (), help="Filesystems of which a job must name those it uses; empty = it need not."
-    )
-    min_walltime: str | Unknown = key(
-        UNKNOWN, help="Shortest walltime that is taken.", pattern=times.PATTERN, form=times.FORM
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Torch(Sourced):
-    """What torch calls the device, and how ranks talk."""
-
-    device: str = key("cpu", help="Device type.", choices=("cpu", "cuda", "xpu"))
-    backend: str = key("gloo", help="Process group backend.", choices=("gloo", "nccl", "xccl"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,11 +52,20 @@ class SiteProfile:
     demands: Demands = table(Demands, help="What the site asks of every job.")
     preemption: Preemption = table(Preemption, help="What is done to running jobs.")
     node: Node = table(Node, help="One node.")
+    accelerator: Accelerator = table(Accelerator, help="The device that ranks compute on.")
+    binding: tuple[Binding, ...] = key((), help="Ways to bind the ranks of a node.")
+    topology: tuple[Tier, ...] = key(
+        (), help="Parts of the machine within which nodes are nearer, the smallest first."
+    )
     launcher: Launcher = key(help="What starts the ranks.")
     modules: Modules = table(Modules, help="Modules a job loads.")
     env: tuple[Env, ...] = key((), help="Sets of variables, in order; later ones win.")
     rendezvous: Rendezvous = table(Rendezvous, help="How ranks reach each other.")
+    filesystems: tuple[Filesystem, ...] = key((), help="Filesystems that all nodes share.")
     local_storage: LocalStorage = table(LocalStorage, help="Storage of a node.")
+    staging: Staging = table(Staging, help="The site's own tools for that.")
+    container: Container = table(Container, help="The container that ranks run in.")
+    failures: Failures = table(Failures, help="What goes wrong here, and how it shows.")
     torch: Torch = table(Torch, help="What torch calls the device and the backend.")
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from exa_cli.plan.preflight import JOB_IDS, NAMES, Check, Data, Facts, Place, preflight
 from exa_cli.plan.sizes import Sizes
 from exa_cli.script.quote import directive_value
+from exa_cli.sites.batch import Demands
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import FILL_IN, Demands, SiteProfile
+from exa_cli.sites.schema import FILL_IN, SiteProfile
 from exa_cli.spec.runfile import Resources
 from exa_cli.spec.toml import parse
 

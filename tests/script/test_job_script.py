@@ -29,7 +29,7 @@ from exa_cli.script.job import (
     template_of,
 )
 from exa_cli.script.render import Script
-from exa_cli.sites.schema import Modules
+from exa_cli.sites.software import Modules
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -13,7 +13,7 @@ from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.script.launcher import command, search_path
 from exa_cli.sites.launcher import wrong_with
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import Launcher
+from exa_cli.sites.software import Launcher
 
 PALS = Launcher(
     kind="pals",

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from queue_tables import SITES, of, site
 
 from exa_cli.base.errors import Invalid, NotFound
+from exa_cli.sites.batch import Limit, Queue, Route
 from exa_cli.sites.choice import Job, choose, near, queue_for, refusals
 from exa_cli.sites.limits import admits, ladder, longest
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import Limit, Queue, Route, SiteProfile
+from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec.declare import UNKNOWN
 
 HOUR = 3600

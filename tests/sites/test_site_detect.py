@@ -11,7 +11,8 @@ import pytest
 from exa_cli.sites import detect
 from exa_cli.sites.detect import cores, has_bf16_units, usable_cores
 from exa_cli.sites.load import load_site
-from exa_cli.sites.schema import Node, Torch
+from exa_cli.sites.machine import Node
+from exa_cli.sites.software import Torch
 
 
 @pytest.fixture
