@@ -81,7 +81,6 @@ class Node(Sourced):
     virtual: bool = key(False, help="Whether all nodes are this machine and share its cores.")
     numa: tuple[Numa, ...] = key((), help="Its NUMA domains.")
     nic: tuple[Nic, ...] = key((), help="Its network cards.")
-    device: tuple[Device, ...] = key((), help="Its devices, in the default mode.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,24 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "preemption": sorted(
             ["happens", "notice_s", "requeue", "restart_variable", "chaining", *common]
         ),
-        "node": sorted(["count", "total", "ranks_per_node", "cpus", "gpus", "virtual", *common]),
+        "node": sorted(
+            [
+                *("model", "count", "total", "hostnames", "ranks_per_node", "cpus", "sockets"),
+                *("threads_per_core", "smt_offset", "reserved", "memory_bytes", "gpus", "virtual"),
+                *("numa", "nic", *common),
+            ]
+        ),
+        "device": sorted(["index", "module", "numa", "nic", *common]),
+        "accelerator": sorted(
+            [
+                *("name", "memory_bytes", "memory_bytes_per_s", "select", "mode", "peak", "link"),
+                *common,
+            ]
+        ),
+        "binding": sorted(
+            ["name", "use", "default", "permutes", "published", "rank", *common]
+        ),
+        "topology": sorted(["name", "nodes", "count", "within", "resource", "values", *common]),
         "launcher": sorted(
             [
                 "kind", "command", "options", "agents", "rank_variable", "size_variable",
@@ -124,5 +141,19 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "env": sorted(["name", "variables", *common]),
         "rendezvous": sorted(["interface", *common]),
         "local_storage": sorted(["path", "wiped", "bytes", *common]),
-        "torch": sorted(["device", "backend", *common]),
+        "filesystems": sorted(
+            [
+                *("name", "path", "kind", "quota_bytes", "quota_files", "purged_days", "backup"),
+                *("bytes_per_s", "jobs", "note", *common),
+            ]
+        ),
+        "staging": sorted(["broadcast", "imports", *common]),
+        "container": sorted(["runtime", "needed", "note", *common]),
+        "failures": sorted(
+            [
+                *("node_patterns", "not_the_node", "spares", "between_s", "node_requeue_s"),
+                *common,
+            ]
+        ),
+        "torch": sorted(["device", "backend", "version", "older", "traps", *common]),
     }  # fmt: skip
