@@ -5,6 +5,9 @@ of the same kind runs always.
 """
 
 import os
+from pathlib import Path
+
+import pytest
 
 pytest_plugins = ["lab.plugin"]
 
@@ -16,7 +19,26 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the tests marked full, too")
 
 
+TOGETHER = {"_slurm": "slurm", "_slurm_accounting": "slurm", "lab": "slurm"}
+"""Fixtures whose tests stay on one worker: a cluster costs seconds, and cores, to bring up."""
+
+FOLDERS = {"e2e": "here", "train": "ranks", "train_checkpoint": "ranks"}
+"""Folders whose tests do: they time ranks of their own, or share data that takes long to make."""
+
+
+def group_of(item):
+    for fixture in item.fixturenames:
+        if fixture in TOGETHER:
+            return TOGETHER[fixture]
+    folder = Path(item.path).parent.name
+    return FOLDERS.get(folder, item.nodeid.partition("::")[0])
+
+
+# First, for the worker's own hook writes the group into the test's id.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
     if config.getoption("--full"):
         return
     left_out = [item for item in items if item.get_closest_marker("full")]
