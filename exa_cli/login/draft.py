@@ -128,20 +128,23 @@ def _queue(made: Draft, nodes: int, walltime_s: int) -> Queue | None:
 
 def script(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> Script:
     """The job script of an attempt: a pure function of the frozen request and plan."""
+    return job_script(parts(made, run, request, plan))
+
+
+def parts(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any]) -> JobScript:
+    """What the job script of an attempt is made of."""
     kind = request["scheduler"]
     dialect, asked = dialect_of(kind), ask(made, run, request, plan)
-    return job_script(
-        JobScript(
-            scheduler=kind,
-            directives=combine(dialect, asked, _site_directives(made), _lines(made, "header")),
-            run_dir=run.path,
-            attempt=request["attempt"],
-            tag=request["tag"],
-            python=Path(request["python"]),
-            modules=module_lines(made.profile.modules, lambda key: _place(made, "modules", key)),
-            environment=_variables(made, plan["env"]),
-            prologue=commands(dialect, _lines(made, "prologue")),
-        )
+    return JobScript(
+        scheduler=kind,
+        directives=combine(dialect, asked, _site_directives(made), _lines(made, "header")),
+        run_dir=run.path,
+        attempt=request["attempt"],
+        tag=request["tag"],
+        python=Path(request["python"]),
+        modules=module_lines(made.profile.modules, lambda key: _place(made, "modules", key)),
+        environment=_variables(made, plan["env"]),
+        prologue=commands(dialect, _lines(made, "prologue")),
     )
 
 

@@ -18,6 +18,7 @@ from exa_cli.base.errors import ExaError, Invalid, several
 from exa_cli.base.files import read_json
 from exa_cli.base.talk import warn
 from exa_cli.login import draft as drafts
+from exa_cli.login import rehearse
 from exa_cli.login.draft import Draft
 from exa_cli.plan.freeze import DataFacts
 from exa_cli.plan.preflight import Check, Data, Facts, Place, failed, preflight
@@ -101,7 +102,23 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     written = _write(made, run, plan, faults) if plan and choice else None
     rendered = written is not None if plan and choice else None
     checks = preflight(_facts(made, run, plan, data, look, rendered))
-    return Preview(made, plan, choice, written, job, (*faults, *checks))
+    tried = _tried(made, run, written, look)
+    return Preview(made, plan, choice, written, job, (*faults, *checks, *tried))
+
+
+def _tried(made: Draft, run: RunDir, written: Written | None, look: bool) -> Iterator[Check]:
+    """Whether what the script does before exa begins works on this node."""
+    if written is None:
+        return
+    if not look:
+        yield Check(rehearse.NAME, "not checked", "modules and prologue were not tried")
+    elif not made.run.script.rehearse:
+        yield Check(rehearse.NAME, "not checked", "script.rehearse = false")
+    elif not made.profile.modules.on_login:
+        says = f"modules of {made.profile.site.name} do not load on login nodes"
+        yield Check(rehearse.NAME, "not checked", says)
+    else:
+        yield rehearse.rehearse(drafts.parts(made, run, written.request, written.plan))
 
 
 @contextlib.contextmanager

@@ -45,6 +45,9 @@ class Modules(Sourced):
     purge: bool = key(False, help="Whether to unload all others first.")
     use: tuple[str, ...] = key((), help="Directories of modules to add.")
     load: tuple[str, ...] = key((), help="Modules to load, in order.")
+    on_login: bool = key(
+        True, help="Whether they load on login nodes too, so that a script can be tried there."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

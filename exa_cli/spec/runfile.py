@@ -213,6 +213,10 @@ class Script:
         help="Commands for bash, run on the first node after modules and variables are set.",
         check=_whole_lines,
     )
+    rehearse: bool = key(
+        True,
+        help="Whether modules and prologue are tried on the login node before a submission.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

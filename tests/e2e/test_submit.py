@@ -171,3 +171,16 @@ def test_where_the_sites_commands_are_missing_nothing_is_made(exa):
     refused = exa("submit", exa.runfile()[0], "--name", "no", "--site", site, expect=5)
     assert "not on the PATH: sbatch" in refused.stderr
     assert not (exa.home / "runs").exists()
+
+
+def test_a_prologue_that_cannot_work_is_refused_before_anything_is_made(exa):
+    words = ["--set", "script.prologue='no-such-command || exit 3'"]
+    path, _ = exa.runfile()
+    refused = exa("submit", path, "--name", "doomed", *words, expect=3)
+    assert "no-such-command: command not found" in refused.stderr
+    assert not (exa.home / "runs").exists()
+    planned = exa.json("plan", path, *words, expect=3)
+    (row,) = [row for row in planned["preflight"] if row["name"] == "environment"]
+    assert row["verdict"] == "fault"
+    dry = exa("submit", path, *words, "--set", "script.rehearse=false", "--dry-run")
+    assert "no-such-command" in dry.stdout

@@ -137,7 +137,7 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
                 "local_rank_variable", *common,
             ]
         ),
-        "modules": sorted(["purge", "use", "load", *common]),
+        "modules": sorted(["purge", "use", "load", "on_login", *common]),
         "env": sorted(["name", "variables", *common]),
         "rendezvous": sorted(["interface", *common]),
         "local_storage": sorted(["path", "wiped", "bytes", *common]),
