@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from exa_cli.base.talk import say
 from exa_cli.commands._common import LIVE, wait_for
-from exa_cli.login import metrics, observe
+from exa_cli.login import observe
+from exa_cli.runs import metrics
 from exa_cli.runs.rundir import RunDir
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from exa_cli.base.errors import Invalid
 from exa_cli.base.talk import say, warn
 from exa_cli.commands._common import emit, json_option, run_argument
 from exa_cli.commands._watch import sparkline
-from exa_cli.login import metrics, observe, report
+from exa_cli.login import observe, report
+from exa_cli.runs import metrics
 from exa_cli.runs.find import find
 
 

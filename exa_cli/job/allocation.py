@@ -54,6 +54,11 @@ class Allocation:
         return world
 
     @property
+    def own_program(self) -> bool:
+        """Whether a program of the user's own runs in place of the trainer."""
+        return "program" in self.plan
+
+    @property
     def tag(self) -> str:
         return self.run.tag(self.attempt)
 
@@ -81,8 +86,10 @@ class Allocation:
 
     def posts(self) -> tuple[Post, ...]:
         """Every node's part. Raises Damaged when the data's manifest cannot be read."""
-        source, ranks = Path(self.plan["data"]["dir"]), self.ranks
-        items = data_items(source)
+        data, ranks = self.plan.get("data"), self.ranks
+        source = Path(data["dir"]) if data else self.run.path
+        items = data_items(source) if data else ()
+        kept_as = data["data_id"] if data else "none"
         return tuple(
             Post(
                 node=node,
@@ -91,7 +98,7 @@ class Allocation:
                 scratch=layout.scratch(self.base, node, self.run, self.attempt, self.life),
                 ranks=tuple(rank["rank"] for rank in ranks if rank["node"] == node),
                 source=source,
-                target=layout.data_folder(self.base, node, self.plan["data"]["data_id"]),
+                target=layout.data_folder(self.base, node, kept_as),
                 items=items,
             )
             for node in self.nodes

@@ -52,7 +52,7 @@ def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:
     place = f"rank {rank['rank']} on {rank['host']}"
     if rank["missing"]:
         return Health("packages", f"{place} cannot import {', '.join(rank['missing'])}")
-    if not torch_fits(rank["torch"]):
+    if rank["torch"] and not torch_fits(rank["torch"]):
         return Health("torch", f"{place} has torch {rank['torch']}; exa needs 2.8 to 2.13")
     if error := rank["scratch_error"] or rank["run_dir_error"]:
         full = "No space left" in error or "quota" in error.lower()

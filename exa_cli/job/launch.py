@@ -16,6 +16,7 @@ from exa_cli.base.errors import ExaError, Unreachable
 from exa_cli.base.files import read_json, write_json, write_text
 from exa_cli.checkpoint import select, verify
 from exa_cli.job import health
+from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, data_items
 from exa_cli.job.nodes import Agents, Here, Nodes
 from exa_cli.policy.cause import Health
@@ -49,6 +50,7 @@ def write_record(here: Allocation, epoch: int, candidates: Sequence[str]) -> Non
         "threads": here.plan["train"]["threads"],
         "virtual": here.site.node.virtual,
         "ranks": here.ranks,
+        "program": programs.record(here) if here.own_program else None,
     }
     write_json(here.folder / "launch.json", record)
 
@@ -121,6 +123,8 @@ def probe(here: Allocation) -> Health | None:
 
 
 def _local_bytes(here: Allocation) -> int:
+    if here.own_program:
+        return 0
     return sum(item.bytes for item in data_items(Path(here.plan["data"]["dir"])))
 
 
@@ -129,7 +133,7 @@ def _run_space(here: Allocation) -> Health | None:
     import shutil
 
     free = shutil.disk_usage(here.run.path).free
-    need = checkpoint_bytes(here)
+    need = 0 if here.own_program else checkpoint_bytes(here)
     if free >= need:
         return None
     text = f"{here.run.path}: {free / 1e9:.3f} GB free, a checkpoint needs {need / 1e9:.3f} GB"

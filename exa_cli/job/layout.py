@@ -32,7 +32,7 @@ def place_ranks(
     plan: dict[str, Any], nodes: list[str], base: Path, run: RunDir, attempt: str, life: int
 ) -> list[dict[str, Any]]:
     """The rank table: ranks fill node after node."""
-    each = plan["parallel"]["ranks_per_node"]
+    each, data = plan["parallel"]["ranks_per_node"], plan.get("data")
     table = []
     for rank in range(plan["parallel"]["world"]):
         node = nodes[rank // each]
@@ -43,7 +43,7 @@ def place_ranks(
                 "node": node,
                 "local_rank": rank % each,
                 "scratch": str(folder),
-                "data_dir": str(data_folder(base, node, plan["data"]["data_id"])),
+                "data_dir": data and str(data_folder(base, node, data["data_id"])),
                 "log": str(log(folder, rank)),
                 "cpus": None,
             }

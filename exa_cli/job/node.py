@@ -93,7 +93,9 @@ def _older(posts: Sequence[Post]) -> Iterator[Path]:
 
 
 def stage(post: Post) -> Staged:
-    """Put the run's data on the node. Raises Damaged or Invalid."""
+    """Put the run's data on the node, if exa has any for it. Raises Damaged or Invalid."""
+    if not post.items:
+        return Staged(post.target, copied=False, bytes=0, seconds=0.0)
     return copy.stage(post.source, post.target, post.items)
 
 

@@ -20,18 +20,28 @@ from typing import Any
 
 from exa_cli.base.files import write_json
 
-NEEDED = ("numpy", "h5py", "sentencepiece", "safetensors", "tensorboard", "xxhash", "mpi4py")
+NEEDED = (
+    "torch",
+    "numpy",
+    "h5py",
+    "sentencepiece",
+    "safetensors",
+    "tensorboard",
+    "xxhash",
+    "mpi4py",
+)
 
 
-def look(scratch: Path, run_dir: Path) -> dict[str, Any]:
+def look(scratch: Path, run_dir: Path, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
     """What one rank sees from its node."""
-    missing = [name for name in ("torch", *NEEDED) if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    has_torch = importlib.util.find_spec("torch") is not None
     return {
         "host": platform.node(),
         "told_node": os.environ.get("SLURMD_NODENAME"),
         "pid": os.getpid(),
         "python": platform.python_version(),
-        "torch": None if "torch" in missing else importlib.metadata.version("torch"),
+        "torch": importlib.metadata.version("torch") if has_torch else None,
         "missing": missing,
         "scratch_error": _write_error(scratch),
         "run_dir_error": _write_error(run_dir),
@@ -63,7 +73,8 @@ def main() -> None:
 
     world = MPI.COMM_WORLD
     me = launch["ranks"][world.rank % len(launch["ranks"])]
-    seen = look(Path(me["scratch"]), Path(launch["run_dir"]))
+    needed = () if launch["program"] else NEEDED
+    seen = look(Path(me["scratch"]), Path(launch["run_dir"]), needed)
     seen |= {
         "rank": world.rank,
         "size": world.size,

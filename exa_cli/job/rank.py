@@ -58,6 +58,22 @@ def hear_when_ready() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
+def become(launch: dict[str, Any], rank: int) -> None:
+    """Turn into the user's own program. Ends this process when that cannot be started."""
+    from exa_cli.job import program
+
+    # What exa needs of signals it leaves as it found it: another program may want the default.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    os.environ.update(program.environment(launch, rank))
+    argv = launch["program"]["argv"]
+    try:
+        os.chdir(launch["program"]["directory"])
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        sys.exit(f"exa: cannot start {argv[0]}: {error.strerror}")
+
+
 def main() -> None:
     path = Path(sys.argv[1])
     launch = json.loads(path.read_bytes())
@@ -72,6 +88,8 @@ def main() -> None:
         os.sched_setaffinity(0, me["cpus"])
     hear_when_ready()
     os.environ["OMP_NUM_THREADS"] = str(launch["threads"])
+    if launch["program"]:
+        become(launch, rank)
     argv = [sys.executable, "-m", "exa_train", "--launch", str(path)]
     os.execv(sys.executable, argv)
 

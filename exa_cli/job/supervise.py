@@ -16,6 +16,7 @@ from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
 from exa_cli.job import end, inside, launch
+from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.node import Swept
 from exa_cli.job.nodes import Nodes
@@ -90,6 +91,8 @@ def _live(
     finally:
         left = nodes.tidy(end.logs_to_keep(here, seen))
         _say_swept(left.swept)
+    if here.own_program:
+        return end.farewell(seen, left), programs.progress(here).step
     return end.farewell(seen, left), here.plan["train"]["steps"] if seen.done else left.step
 
 
@@ -145,11 +148,13 @@ def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:
 
 def _prepare(here: Allocation, nodes: Nodes, journal: Journal) -> Health | None:
     """Health, then data on every node. A refusal, or None."""
-    say("health: python, torch, space, write access, ranks can talk")
+    what = "python" if here.own_program else "python, torch"
+    say(f"health: {what}, space, write access, ranks can talk")
     if bad := launch.probe(here):
         return bad
     journal.append("healthy", world=here.world)
-    for node, staged in nodes.stage():
+    staged_nodes = nodes.stage()
+    for node, staged in [] if here.own_program else staged_nodes:
         verb = "copied and verified" if staged.copied else "already there, verified"
         say(f"data on {node}: {verb}, {staged.bytes / 1e6:.1f} MB, {staged.seconds:.2f} s")
         journal.append(
@@ -168,9 +173,12 @@ def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice)
             journal.append("silent", node=node)
             say(f"the agent on {node} gives no sign any more; its ranks go on")
 
+    before = programs.progress(here)
     with launch.start(here) as ranks:
         journal.append("launched", pid=ranks.pid, argv=launch.rank_argv(here))
         status = watch.until_end(ranks, look)
+    if here.own_program:
+        programs.settle(here, journal, status, watch.reason, before)
     return end.gather(here, status, watch.reason)
 
 

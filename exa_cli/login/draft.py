@@ -16,7 +16,7 @@ from typing import Any
 
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.login import data
-from exa_cli.plan.freeze import DataFacts, Machine, freeze
+from exa_cli.plan.freeze import DataFacts, Machine, freeze, freeze_program
 from exa_cli.runs.find import find
 from exa_cli.runs.rundir import RunDir, attempts
 from exa_cli.script.ask import Ask, Value
@@ -70,9 +70,21 @@ class Draft:
     def profile(self) -> SiteProfile:
         return self.site.profile
 
-    def plan(self, run_id: str, facts: DataFacts) -> dict[str, Any]:
-        """plan.json. Raises Invalid when what is asked cannot be laid out."""
-        plan = freeze(self.run, machine(self.profile), facts, run_id)
+    @property
+    def program(self) -> str | None:
+        """The user's own program that runs in place of the trainer, by its name."""
+        return self.run.train.command[0] if self.run.train.command else None
+
+    def plan(self, run_id: str, facts: DataFacts | None) -> dict[str, Any]:
+        """plan.json; ``facts`` are None for a program that brings its own data.
+
+        Raises Invalid when what is asked cannot be laid out.
+        """
+        here = machine(self.profile)
+        if facts is None:
+            plan = freeze_program(self.run, here, str(self.base), run_id)
+        else:
+            plan = freeze(self.run, here, facts, run_id)
         return {**plan, "site": self.profile.site.name, "scheduler": self.profile.scheduler.kind}
 
 
@@ -282,13 +294,20 @@ _INTERFACE = {
 carries what lies on the CPU."""
 
 
-def expected_data(made: Draft) -> DataFacts:
-    """What is known of the data without preparing it."""
+def expected_data(made: Draft) -> DataFacts | None:
+    """What is known of the data without preparing it; None where a program brings its own."""
+    if made.program:
+        return None
     return data.expected(made.run.data, made.base)[1]
 
 
-def prepared_data(made: Draft) -> DataFacts:
-    """The data, prepared now if it has to be. Raises Invalid when the vocabulary disagrees."""
+def prepared_data(made: Draft) -> DataFacts | None:
+    """The data, prepared now if it has to be; None where a program brings its own.
+
+    Raises Invalid when the vocabulary disagrees.
+    """
+    if made.program:
+        return None
     facts = data.ensure(made.run.data, made.base)
     wanted = made.run.model.vocab
     if isinstance(wanted, int) and wanted < facts.vocab:

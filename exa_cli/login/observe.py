@@ -10,10 +10,10 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import Damaged, ExaError, Unreachable
-from exa_cli.login import metrics, scheduler
+from exa_cli.login import scheduler
 from exa_cli.policy.cause import Seen, classify, exit_words
 from exa_cli.policy.next import after
-from exa_cli.runs import journal, state
+from exa_cli.runs import journal, metrics, state
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Observed, RunState

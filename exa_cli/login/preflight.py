@@ -95,7 +95,7 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     with _noting("data", faults):
         data = drafts.expected_data(made)
     with _noting("layout", faults):
-        plan = made.plan(run.run_id, data or _no_data(made))
+        plan = made.plan(run.run_id, None if made.program else data or _no_data(made))
     job = _job(made, plan)
     with _noting("queue", faults):
         choice = choose(made.profile, job, _given(made.run.resources.queue))
@@ -183,6 +183,7 @@ def _facts(
         run_place=look_at(run.path.parent) if look else None,
         data_place=look_at(Path(data.dir)) if look and data else None,
         rendered=rendered,
+        program=made.program,
         expressible=frozenset(field.name for field in dataclasses.fields(Ask)),
     )
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.files import read_json
-from exa_cli.login import metrics, observe
+from exa_cli.login import observe
 from exa_cli.login.observe import View
+from exa_cli.runs import metrics
 from exa_cli.runs.journal import Event
 from exa_cli.runs.state import place
 
@@ -16,12 +17,11 @@ from exa_cli.runs.state import place
 def story(view: View) -> dict[str, Any]:
     """``exa report RUN --json``: the status, each life, totals and the losses."""
     records = metrics.read(view.run.metrics / "metrics.jsonl")
-    train = view.plan["train"]
     return {
         **observe.to_json(view),
         "directory": str(view.run.path),
         "lives": lives(view.events),
-        "tokens": view.state.step * train["global_batch"] * train["seq_len"],
+        "tokens": _tokens(view),
         "tokens_per_s": _median([r["tokens_per_s"] for r in records if r.get("tokens_per_s")]),
         "mfu_measured": _median([r["mfu_measured"] for r in records if r.get("mfu_measured")]),
         "loss": _last(records, "ce"),
@@ -29,6 +29,15 @@ def story(view: View) -> dict[str, Any]:
         "baselines": baselines(view.run.metrics / "baselines.json"),
         "wall_s": round(sum(life["seconds"] or 0.0 for life in lives(view.events)), 3),
     }
+
+
+def _tokens(view: View) -> int | None:
+    """Tokens of the steps that were done; None for a program of the user's own."""
+    if "program" in view.plan:
+        return None
+    train = view.plan["train"]
+    tokens: int = view.state.step * train["global_batch"] * train["seq_len"]
+    return tokens
 
 
 def baselines(path: Path) -> dict[str, float] | None:
@@ -82,7 +91,7 @@ def text(told: dict[str, Any], curve: str) -> str:
     lines = [
         f"run          {told['run']}",
         f"state        {told['state']}, step {told['step']} of {told['steps_total']}",
-        f"tokens       {told['tokens']:,} in {told['wall_s']:.1f} s of job time",
+        f"tokens       {_number(told['tokens'], ',')} in {told['wall_s']:.1f} s of job time",
         f"speed        {_number(told['tokens_per_s'], ',.0f')} tokens/s, the median step; "
         f"{_number(told['mfu_measured'], '.1%')} of the measured matmul peak",
         f"goodput      {_number(told['goodput'], '.0%')}",

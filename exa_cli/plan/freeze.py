@@ -61,6 +61,26 @@ class _Why:
         return planned
 
 
+def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> dict[str, Any]:
+    """plan.json for a run of the user's own program, which is started in ``folder``.
+
+    It has no model, data, batch or checkpoints that exa knows of.
+    """
+    why = _Why({})
+    parallel = _parallel(run, machine, why)
+    threads = _threads(run, machine, parallel["ranks_per_node"], why)
+    return {
+        "schema": 1,
+        "run": run_id,
+        "program": {"argv": list(run.train.command), "directory": folder},
+        "train": {"steps": run.train.steps, "threads": threads},
+        "parallel": {key: value for key, value in parallel.items() if key != "engine"},
+        "policy": {"stop_before_s": stop_before(run, why)},
+        "env": dict(run.env),
+        "why": why.reasons,
+    }
+
+
 def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict[str, Any]:
     """plan.json for a run. Raises Invalid when what is asked cannot be laid out."""
     why = _Why({})

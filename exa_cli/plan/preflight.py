@@ -79,6 +79,7 @@ class Facts:
         data: None when there is none at the path given.
         run_place, data_place: None when they were not looked at.
         rendered: whether the script could be written; None when that was not tried.
+        program: the user's own that runs in place of the trainer; None = exa's trainer.
         expressible: words of a request that exa can write for a batch system.
     """
 
@@ -92,6 +93,7 @@ class Facts:
     run_place: Place | None
     data_place: Place | None
     rendered: bool | None
+    program: str | None = None
     expressible: frozenset[str]
 
     @property
@@ -235,6 +237,8 @@ def run_directory(facts: Facts) -> Iterator[Check]:
 def space(facts: Facts) -> Iterator[Check]:
     """Bytes for the checkpoints, and directory entries for their files."""
     need = facts.sizes
+    if facts.program:
+        return  # what it writes is its own
     if need is None:
         yield Check("space", "not checked", "what checkpoints need is not known")
         return
@@ -288,6 +292,8 @@ def data(facts: Facts) -> Iterator[Check]:
 
 
 def staging(facts: Facts) -> Iterator[Check]:
+    if facts.program:
+        return
     need, size = facts.data.bytes if facts.data else None, facts.profile.local_storage.bytes
     if need is None:
         yield Check(
@@ -301,6 +307,17 @@ def staging(facts: Facts) -> Iterator[Check]:
         yield Check("staging", "fault", says, f"site {facts.site}, local_storage.bytes")
     else:
         yield Check("staging", "ok", f"{_bytes(need)} of data, {_bytes(size)} of local storage")
+
+
+def program(facts: Facts) -> Iterator[Check]:
+    """What exa promises for its own trainer and cannot for another."""
+    if facts.program:
+        says = (
+            f"{facts.program} runs in place of exa's trainer: its checkpoints, what it resumes "
+            "from and the order of its samples are its own; exa starts it, watches it, tells it "
+            "when to stop and starts it again"
+        )
+        yield Check("program", "warning", says, facts.doc.where(("train", "command")))
 
 
 def beyond(facts: Facts) -> Iterator[Check]:
@@ -321,6 +338,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     quota,
     data,
     staging,
+    program,
     beyond,
 )
 

@@ -88,9 +88,7 @@ def _queue(choice: Choice) -> dict[str, Any] | None:
 
 def _layout(plan: dict[str, Any], doc: TomlDoc) -> list[dict[str, Any]]:
     """Rows of key, value and why: the plan's reason, or where the value was given."""
-    train, world = plan["train"], plan["parallel"]["world"]
-    accumulation = train["global_batch"] // (train["microbatch"] * world)
-    values = {**plan, "train": {**train, "accumulation": accumulation}}
+    values = plan if "program" in plan else _with_accumulation(plan)
     why = {
         "parallel.world": "nodes × ranks_per_node",
         "train.accumulation": "global_batch ÷ (microbatch × world)",
@@ -98,11 +96,19 @@ def _layout(plan: dict[str, Any], doc: TomlDoc) -> list[dict[str, Any]]:
     }
     rows = []
     for table, key in LAYOUT:
+        if key not in values.get(table, {}):
+            continue
         place = GIVEN_AS.get(f"{table}.{key}", (table, key))
         reason = why.get(f"{table}.{key}") or why.get(".".join(place))
         reason = reason or doc.origins.get(place) or "exa's default"
         rows.append({"key": f"{table}.{key}", "value": values[table][key], "why": reason})
     return rows
+
+
+def _with_accumulation(plan: dict[str, Any]) -> dict[str, Any]:
+    train, world = plan["train"], plan["parallel"]["world"]
+    accumulation = train["global_batch"] // (train["microbatch"] * world)
+    return {**plan, "train": {**train, "accumulation": accumulation}}
 
 
 def _model(plan: dict[str, Any], weighed: Sizes) -> dict[str, Any]:

@@ -40,8 +40,10 @@ class Sizes:
         return self.files * self.copies
 
 
-def sizes(plan: dict[str, Any]) -> Sizes:
-    """The sizes of a frozen plan."""
+def sizes(plan: dict[str, Any]) -> Sizes | None:
+    """The sizes of a frozen plan; None for a program of the user's own: nothing is known of it."""
+    if "program" in plan:
+        return None
     config = ModelConfig.from_dict(plan["model"], name="plan.json")
     family = families.family_of(config)
     counts, state = family.counts(config), family.state_bytes(config)

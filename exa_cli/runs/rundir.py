@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,17 +61,17 @@ class RunDir:
 
     def plan(self) -> dict[str, Any]:
         """The frozen plan. Raises Damaged when it cannot be read."""
-        return self._frozen("plan.json", _PLAN)
+        return self._frozen("plan.json", _plan_shape)
 
     def request(self, attempt: str) -> dict[str, Any]:
         """What an attempt asks the scheduler for. Raises Damaged when it cannot be read."""
-        return self._frozen(f"attempts/{attempt}/request.json", _REQUEST)
+        return self._frozen(f"attempts/{attempt}/request.json", lambda _: _REQUEST)
 
-    def _frozen(self, name: str, shape: dict[str, Any]) -> dict[str, Any]:
+    def _frozen(self, name: str, shape: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         path = self.path / name
         try:
             frozen: dict[str, Any] = read_json(path)
-            if lacking := _lacking(frozen, shape):
+            if lacking := _lacking(frozen, shape(frozen)):
                 raise ValueError(lacking)
         except (OSError, ValueError) as error:
             hint = "the run cannot go on without it; restore the file or submit a new run"
@@ -80,15 +81,26 @@ class RunDir:
 
 _PLAN = {
     "scheduler": str,
-    "model": dict,
-    "data": dict,
     "env": dict,
-    "train": {"steps": int, "seq_len": int, "global_batch": int},
+    "train": {"steps": int},
     "parallel": {"nodes": int, "ranks_per_node": int, "world": int},
     "policy": {"stop_before_s": int},
 }
+_TRAINER_PLAN = {
+    **_PLAN,
+    "model": dict,
+    "data": dict,
+    "train": {"steps": int, "seq_len": int, "global_batch": int},
+}
+_PROGRAM_PLAN = {**_PLAN, "program": {"argv": list, "directory": str}}
 _REQUEST = {"attempt": str, "tag": str, "scheduler": str, "nodes": int, "walltime_s": int}
 """What of a frozen file the login node and the supervisor cannot do without."""
+
+
+def _plan_shape(plan: Any) -> dict[str, Any]:
+    """What a plan must have, of exa's trainer or of a program of the user's own."""
+    own = isinstance(plan, dict) and "program" in plan
+    return _PROGRAM_PLAN if own else _TRAINER_PLAN
 
 
 def _lacking(value: Any, shape: dict[str, Any]) -> str | None:

@@ -133,11 +133,12 @@ def fold(
     state, cause = _run_state(attempts, done, events)
     last = attempts[-1] if attempts else None
     steps = [progress, *(a.last_step or 0 for a in attempts)]
+    finished = [e.fields.get("step") for e in events if e.kind == "done"]
     return RunState(
         run,
         state,
         cause,
-        steps_total if done else max(steps),
+        next((s for s in finished if isinstance(s, int)), steps_total) if done else max(steps),
         steps_total,
         attempts,
         last.source if last else "journal",

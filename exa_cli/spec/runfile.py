@@ -32,6 +32,14 @@ def legal_environment(values: dict[str, str]) -> str | None:
     return None
 
 
+def _words(argv: tuple[str, ...]) -> str | None:
+    if argv and (not argv[0] or argv[0].startswith("-")):
+        return "the first word must be a program"
+    if any("\0" in word for word in argv):
+        return "a word holds a NUL byte"
+    return None
+
+
 def _whole_lines(text: str) -> str | None:
     if found := [c for c in text if c in _NO_LINE]:
         return f"{found[0]!r} cannot stand in a script"
@@ -157,6 +165,12 @@ class Train:
         AUTO, help="CPU threads of a rank; auto = the node's cores over its ranks.", minimum=1
     )
     compile: bool = key(False, help="Run blocks through torch.compile.")
+    command: tuple[str, ...] = key(
+        (),
+        help="A program of your own, word by word, that each rank runs in place of exa's trainer "
+        "(docs/own-program.md); absent = exa's.",
+        check=_words,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

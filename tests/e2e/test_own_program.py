@@ -1,0 +1,100 @@
+"""A program of the user's own under the supervisor: told what it needs, believed what it tells."""
+
+import json
+import textwrap
+
+import pytest
+
+PROGRAM = """
+    import json, os, pathlib, sys, time
+    rank = int(os.environ["RANK"])
+    said = {name: os.environ[name] for name in (
+        "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR",
+        "MASTER_PORT")}
+    pathlib.Path(f"said-{rank}.json").write_text(json.dumps(said))
+    saved = pathlib.Path("saved")
+    step = int(saved.read_text()) if saved.exists() else 0
+    pause = 0.01 if step else float(os.environ.get("PACE", "0.01"))
+    while step < 30:
+        if os.path.exists(os.environ["EXA_STOP"]):
+            sys.exit(75)
+        step += 1
+        if rank == 0:
+            saved.write_text(str(step))
+            with open(os.environ["EXA_METRICS"], "a") as out:
+                print(json.dumps({"step": step, "loss": 1 / step}), file=out, flush=True)
+        time.sleep(pause)
+"""
+
+
+@pytest.fixture
+def submit(exa):
+    (exa.home / "mine.py").write_text(textwrap.dedent(PROGRAM))
+
+    def submit(*words, program='["python", "mine.py"]', expect=0):
+        path = exa.home / "own.toml"
+        text = f'[resources]\nwalltime = "00:05:00"\n[train]\nsteps = 30\ncommand = {program}\n'
+        path.write_text(text)
+        return exa("submit", path, "--name", "own", "--wait", *words, expect=expect)
+
+    return submit
+
+
+@pytest.mark.slow
+def test_it_runs_to_its_end_on_every_rank_and_its_steps_and_loss_are_shown(exa, submit):
+    done = submit()
+    assert "its checkpoints, what it resumes from" in " ".join(done.stderr.split())
+    status = exa.json("status", "own")
+    assert (status["state"], status["step"], status["checkpoint"]) == ("done", 30, None)
+    told = [json.loads((exa.home / f"said-{rank}.json").read_text()) for rank in (0, 1)]
+    for rank, said in enumerate(told):
+        wanted = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "GROUP_RANK": str(rank)}
+        assert said.items() >= wanted.items()
+        assert said["MASTER_PORT"] == told[0]["MASTER_PORT"]
+    report = exa.json("report", "own")
+    assert (report["tokens"], report["lives"][0]["cause"]) == (None, "finished")
+
+
+@pytest.mark.slow
+def test_asked_to_stop_it_saves_and_the_next_attempt_goes_on_where_it_says_it_was(exa, submit):
+    words = ["--set", "env.PACE='1'", "--walltime", "00:00:40", "--set"]
+    submit(*words, "policy.stop_before='00:00:20'", expect=8)
+    (first,) = exa.json("status", "own")["attempts"]
+    assert first["cause"] == "walltime"
+    assert 0 < first["last_step"] < 30
+    exa("resume", "own", "--walltime", "00:05:00", "--wait")
+    assert exa.json("status", "own")["state"] == "done"
+    steps = [json.loads(line)["step"] for line in metrics(exa)]
+    assert steps == list(range(1, 31))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "cause", "evidence"),
+    [
+        ('["no-such-program"]', "launch-failed", "before any rank trained"),
+        ('["python", "-c", "raise SystemExit(3)"]', "launch-failed", "status 3"),
+    ],
+)
+def test_one_that_cannot_work_fails_with_what_it_said_in_the_logs(
+    exa, submit, program, cause, evidence
+):
+    submit(program=program, expect=8)
+    (attempt,) = exa.json("status", "own")["attempts"]
+    assert attempt["cause"] == cause
+    assert evidence in " ".join(attempt["evidence"])
+
+
+def test_a_plan_shows_what_is_known_and_says_what_is_not_exa_s(exa, submit):
+    (exa.home / "own.toml").write_text('[train]\ncommand = ["python", "mine.py"]\n')
+    plan = exa.json("plan", exa.home / "own.toml")
+    assert (plan["model"], plan["checkpoint"]) == (None, None)
+    verdicts = {row["name"]: row["verdict"] for row in plan["preflight"]}
+    assert verdicts["program"] == "warning"
+    assert not {"space", "data", "staging"} & verdicts.keys()
+    assert "mine.py" not in exa("plan", exa.home / "own.toml").stdout.split("pre-flight")[0]
+    assert not (exa.home / "cache").exists()
+
+
+def metrics(exa):
+    return (exa.run_dir("own") / "metrics" / "metrics.jsonl").read_text().splitlines()
