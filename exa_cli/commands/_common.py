@@ -92,7 +92,7 @@ def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) ->
     raise RunFailed(
         f"{run.run_id} {state}: {view.state.cause}",
         where="; ".join(last.evidence[:2]) or None,
-        hint=f"exa resume {run.run_id} goes on from the last committed step",
+        hint=f"exa resume {run.run_id} goes on",
     )
 
 

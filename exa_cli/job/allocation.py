@@ -15,8 +15,10 @@ from exa_cli.job import inside, layout
 from exa_cli.job.node import Post
 from exa_cli.job.watch import Limits
 from exa_cli.runs.rundir import RunDir
-from exa_cli.sites.detect import cores
+from exa_cli.sites.binding import choose
+from exa_cli.sites.detect import cpus_per_rank
 from exa_cli.sites.load import read_frozen
+from exa_cli.sites.machine import Seat
 from exa_cli.sites.paths import own_folder
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.staging.copy import Item
@@ -64,9 +66,10 @@ class Allocation:
 
     @property
     def ranks(self) -> list[dict[str, Any]]:
-        return layout.place_ranks(
+        placed = layout.place_ranks(
             self.plan, list(self.nodes), self.base, self.run, self.attempt, self.life
         )
+        return layout.bound(placed, self.seats, self.site.accelerator.select)
 
     @property
     def places(self) -> tuple[str, ...] | None:
@@ -75,9 +78,15 @@ class Allocation:
 
     @property
     def cpus_per_rank(self) -> int | None:
-        """Cores of a rank, None when the site does not say."""
-        each = cores(self.site.node)
-        return None if each is None else max(1, each // self.plan["parallel"]["ranks_per_node"])
+        """CPUs of a rank as the batch system counts them, None when the site does not say."""
+        return cpus_per_rank(self.site, self.plan["parallel"]["ranks_per_node"])
+
+    @property
+    def seats(self) -> tuple[Seat, ...]:
+        """Where each local rank runs; none where ranks are not bound."""
+        name = self.plan["parallel"].get("binding")
+        ranks = self.plan["parallel"]["ranks_per_node"]
+        return choose(self.site.binding, ranks, name).seats if name else ()
 
     def limits(self) -> Limits:
         """When the scheduler kills, and when to save and stop before that."""

@@ -50,6 +50,8 @@ def _misplaced(rank: dict[str, Any], places: Sequence[str] | None) -> Health | N
 
 def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:
     place = f"rank {rank['rank']} on {rank['host']}"
+    if rank["seat_error"]:
+        return Health("binding", f"{place} {rank['seat_error']}")
     if rank["missing"]:
         return Health("packages", f"{place} cannot import {', '.join(rank['missing'])}")
     if rank["torch"] and not torch_fits(rank["torch"]):

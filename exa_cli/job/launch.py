@@ -69,7 +69,7 @@ def environment(here: Allocation) -> dict[str, str]:
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
     """argv of a Python module, once per rank, by the site's launcher."""
-    return _launch_line(here, here.site.launcher, here.world, module, *args)
+    return _launch_line(here, _unbound(here), here.world, module, *args)
 
 
 def _launch_line(
@@ -83,6 +83,14 @@ def _launch_line(
         cpus_per_rank=here.cpus_per_rank,
         hostfile=None if here.site.node.virtual else here.folder / "hosts",
     )
+
+
+def _unbound(here: Allocation) -> Launcher:
+    """The ranks' launcher: where exa binds them itself, told not to."""
+    launcher = here.site.launcher
+    if not here.seats:
+        return launcher
+    return replace(launcher, options=(*launcher.options, *(launcher.unbound or ())))
 
 
 def nodes_of(here: Allocation) -> Nodes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from exa_cli.runs.rundir import RunDir
+from exa_cli.sites.binding import listed
+from exa_cli.sites.machine import Seat
 
 
 def node_folder(base: Path, node: str) -> Path:
@@ -46,6 +49,23 @@ def place_ranks(
                 "data_dir": data and str(data_folder(base, node, data["data_id"])),
                 "log": str(log(folder, rank)),
                 "cpus": None,
+                "device": None,
+                "env": {},
             }
         )
     return table
+
+
+def bound(table: list[dict[str, Any]], seats: Sequence[Seat], select: str) -> list[dict[str, Any]]:
+    """The rank table with each rank's seat: ``cpus`` to run on, ``device`` as torch counts them,
+    and ``env`` that shows it that device only, where ``select`` names a variable for that."""
+    return [{**row, **_seat(seats[row["local_rank"]], select)} for row in table] if seats else table
+
+
+def _seat(seat: Seat, select: str) -> dict[str, Any]:
+    cpus = list(listed(seat.cpus)) or None
+    if not isinstance(seat.device, int):
+        return {"cpus": cpus}
+    if select == "none":
+        return {"cpus": cpus, "device": seat.device}
+    return {"cpus": cpus, "device": 0, "env": {select: str(seat.device)}}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.base.files import write_json
+from exa_cli.job.rank import bind
 
 NEEDED = (
     "torch",
@@ -66,6 +67,14 @@ def _free(folder: Path) -> int | None:
         return None
 
 
+def _seat_error(me: dict[str, Any]) -> str | None:
+    try:
+        bind(me)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def main() -> None:
     launch_file, out = sys.argv[1:]
     launch = json.loads(Path(launch_file).read_bytes())
@@ -73,9 +82,11 @@ def main() -> None:
 
     world = MPI.COMM_WORLD
     me = launch["ranks"][world.rank % len(launch["ranks"])]
+    seat_error = _seat_error(me)
     needed = () if launch["program"] else NEEDED
     seen = look(Path(me["scratch"]), Path(launch["run_dir"]), needed)
     seen |= {
+        "seat_error": seat_error,
         "rank": world.rank,
         "size": world.size,
         "told": os.environ.get(launch["rank_variable"]),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.job import inside
+from exa_cli.sites.cpus import written
 
 
 def my_rank(launch: dict[str, Any], environ: dict[str, str]) -> int:
@@ -35,6 +36,28 @@ def check_place(launch: dict[str, Any], rank: int) -> None:
     wanted = launch["ranks"][rank]["node"]
     if not launch["virtual"] and inside.this_node(names) != wanted:
         raise ValueError(f"rank {rank} was started on {socket.gethostname()}, not on {wanted}")
+
+
+def bind(me: dict[str, Any]) -> None:
+    """Take a rank's seat: its CPUs, and the variables that show it its device.
+
+    Raises ValueError when this job may not use one of those CPUs. Memory follows: a page lies in
+    the NUMA domain of the CPU that first writes to it.
+    """
+    os.environ.update(me["env"])
+    if not me["cpus"]:
+        return
+    wanted = set(me["cpus"])
+    try:
+        os.sched_setaffinity(0, wanted)
+    except OSError as error:
+        raise ValueError(f"cannot be bound to CPUs {written(wanted)}: {error.strerror}") from error
+    # The kernel leaves out without a word what a cpuset forbids.
+    if (got := os.sched_getaffinity(0)) != wanted:
+        raise ValueError(
+            f"should be bound to CPUs {written(wanted)}, but this job may use only "
+            f"{written(got)} of them: the site profile's binding does not fit this allocation"
+        )
 
 
 def redirect(log: Path) -> None:
@@ -83,9 +106,11 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"exa: {error}")
     me = launch["ranks"][rank]
+    try:
+        bind(me)
+    except ValueError as error:
+        sys.exit(f"exa: rank {rank}: {error}")
     redirect(Path(me["log"]))
-    if me["cpus"]:
-        os.sched_setaffinity(0, me["cpus"])
     hear_when_ready()
     os.environ["OMP_NUM_THREADS"] = str(launch["threads"])
     if launch["program"]:

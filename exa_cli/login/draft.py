@@ -25,8 +25,9 @@ from exa_cli.script.directives import Directive, Line, combine, commands
 from exa_cli.script.job import JobScript, Variable, job_script, module_lines
 from exa_cli.script.render import Script
 from exa_cli.sites.batch import Queue
+from exa_cli.sites.binding import Hardware
 from exa_cli.sites.choice import queue_for
-from exa_cli.sites.detect import cores, has_bf16_units
+from exa_cli.sites.detect import cores, cpus_per_rank, has_bf16_units
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import runfile, times, toml
@@ -105,14 +106,21 @@ def draft(path: Path, options: Options) -> Draft:
 def machine(profile: SiteProfile) -> Machine:
     """What the plan has to know of a site."""
     node = profile.node
-    return Machine(node.count, node.ranks_per_node, cores(node), has_bf16_units(profile))
+    return Machine(
+        nodes=node.count,
+        ranks_per_node=node.ranks_per_node,
+        cores=cores(node),
+        bf16=has_bf16_units(profile),
+        bindings=profile.binding,
+        hardware=Hardware(node, profile.device),
+    )
 
 
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:
     """request.json: what one attempt asks the scheduler for."""
     walltime = made.run.resources.walltime
     nodes, walltime_s = plan["parallel"]["nodes"], times.seconds(walltime)
-    ranks_per_node, found = plan["parallel"]["ranks_per_node"], cores(made.profile.node)
+    ranks_per_node = plan["parallel"]["ranks_per_node"]
     queue = _queue(made, nodes, walltime_s)
     return {
         "schema": 1,
@@ -123,7 +131,7 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "scheduler": made.profile.scheduler.kind,
         "nodes": nodes,
         "ranks_per_node": ranks_per_node,
-        "cpus_per_rank": max(1, found // ranks_per_node) if found else None,
+        "cpus_per_rank": cpus_per_rank(made.profile, ranks_per_node),
         "walltime": walltime,
         "walltime_s": walltime_s,
         "queue": queue.name if queue else None,

@@ -230,6 +230,13 @@ def checkpoint(run: RunDir) -> dict[str, Any] | None:
     return {"step": broken[0].step, "verdict": "damaged"} if broken else None
 
 
+def beginning(plan: dict[str, Any], best: dict[str, Any] | None) -> int | None:
+    """The step that the next attempt begins from; None when only the user's own program knows."""
+    if "program" in plan:
+        return None
+    return best["step"] if best else 0
+
+
 def goodput(view: View) -> float | None:
     """Seconds spent in steps that were kept, over all seconds its jobs have run; None before."""
     kept = [r["step_s"] for r in metrics.read(view.run.metrics / "metrics.jsonl") if "step_s" in r]
@@ -253,7 +260,7 @@ def _last_sign(view: View, attempt: str) -> float:
 def to_json(view: View) -> dict[str, Any]:
     """``exa status RUN --json``."""
     best = checkpoint(view.run)
-    coming = after(view.state.cause, view.state.state, best["step"] if best else 0)
+    coming = after(view.state.cause, view.state.state, beginning(view.plan, best))
     record = state.to_json(view.state)
     record["checkpoint"] = best
     record["next"] = asdict(coming) if coming else None

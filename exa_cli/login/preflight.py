@@ -26,6 +26,8 @@ from exa_cli.plan.sizes import sizes
 from exa_cli.runs.rundir import RunDir, new_id
 from exa_cli.script.ask import Ask
 from exa_cli.script.render import Script
+from exa_cli.sites.binding import Bound
+from exa_cli.sites.binding import choose as choose_binding
 from exa_cli.sites.choice import Choice, Job, Rejected, choose, refusals
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
@@ -184,8 +186,15 @@ def _facts(
         data_place=look_at(Path(data.dir)) if look and data else None,
         rendered=rendered,
         program=made.program,
+        binding=_binding(made, plan) if plan else None,
         expressible=frozenset(field.name for field in dataclasses.fields(Ask)),
     )
+
+
+def _binding(made: Draft, plan: dict[str, Any]) -> Bound:
+    parallel = plan["parallel"]
+    asked = made.run.parallel.binding
+    return choose_binding(made.profile.binding, parallel["ranks_per_node"], asked)
 
 
 def _seen_data(facts: DataFacts) -> Data:

@@ -10,6 +10,7 @@ from exa_cli.base.talk import say
 from exa_cli.login import observe, scheduler, submit
 from exa_cli.login.observe import View
 from exa_cli.login.submit import Submission
+from exa_cli.policy.next import begins
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.turn import turn
 
@@ -96,5 +97,5 @@ def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool
         )
     made = submit.reopen(run, changes)
     attempt = submit.lay_down(run, made, from_scratch=force)
-    step = best["step"] if best and best["verdict"] == "good" else 0
-    return Resumed(submit.hand_in(run, attempt), True, f"continues from step {step}")
+    good = best if best and best["verdict"] == "good" else None
+    return Resumed(submit.hand_in(run, attempt), True, begins(observe.beginning(run.plan(), good)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from exa_cli.base.errors import ExaError, Invalid, several
 from exa_cli.script.dialects import dialect_of
+from exa_cli.sites.binding import Hardware, findings
 from exa_cli.sites.load import find_site, known_sites
 from exa_cli.sites.schema import FILL_IN, SiteProfile, fill_ins, read
 from exa_cli.spec.toml import TomlDoc
@@ -82,7 +83,7 @@ def checked(asked: str | None, env: Mapping[str, str] | None = None) -> Checked:
     try:
         profile = read(doc)
         _check_directives(profile, doc)
-        notes = _left_to_users(profile)
+        notes = (*_left_to_users(profile), *_published(profile))
     except Invalid as found:
         error = found
     return Checked(_name(doc), tuple(str(path) for path in chain), error, notes)
@@ -106,6 +107,16 @@ def _check_directives(profile: SiteProfile, doc: TomlDoc) -> None:
 def _left_to_users(profile: SiteProfile) -> tuple[str, ...]:
     left = [key for key, value in profile.directives.items() if value == FILL_IN]
     return tuple(f"each run must say its {key}: directives.{key} is {FILL_IN!r}" for key in left)
+
+
+def _published(profile: SiteProfile) -> tuple[str, ...]:
+    """What the site's own bindings do that they should not."""
+    hardware = Hardware(profile.node, profile.device)
+    return tuple(
+        f"the binding {each.name}, as the site gives it: {found}"
+        for each in profile.binding
+        for found in findings(each, hardware)
+    )
 
 
 def _name(doc: TomlDoc) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 from exa_cli.arith import families
 from exa_cli.base.errors import Invalid
+from exa_cli.sites.binding import NOTHING_KNOWN, Hardware, choose, threads
+from exa_cli.sites.machine import Binding
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
 from exa_cli.spec.model import ModelConfig
@@ -29,13 +31,15 @@ class Machine:
     """What the plan needs of a site: its default layout.
 
     ``cores`` is the number of cores a node gives to its ranks, ``bf16`` whether its device has
-    units for bf16; None when unknown.
+    units for bf16; None when unknown. ``bindings`` are the site's, for its ``hardware``.
     """
 
     nodes: int
     ranks_per_node: int
     cores: int | None
     bf16: bool | None = None
+    bindings: tuple[Binding, ...] = ()
+    hardware: Hardware = NOTHING_KNOWN
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> 
     """
     why = _Why({})
     parallel = _parallel(run, machine, why)
-    threads = _threads(run, machine, parallel["ranks_per_node"], why)
+    threads = _threads(run, machine, parallel, why)
     return {
         "schema": 1,
         "run": run_id,
@@ -122,11 +126,14 @@ def _parallel(run: RunFile, machine: Machine, why: _Why) -> dict[str, Any]:
     nodes = why.choose("parallel.nodes", run.resources.nodes, machine.nodes, site)
     asked = run.parallel.ranks_per_node
     ranks = why.choose("parallel.ranks_per_node", asked, machine.ranks_per_node, site)
+    bound = choose(machine.bindings, ranks, run.parallel.binding)
+    why.reasons["parallel.binding"] = bound.reason
     return {
         "engine": run.parallel.engine,
         "nodes": nodes,
         "ranks_per_node": ranks,
         "world": nodes * ranks,
+        "binding": bound.name,
     }
 
 
@@ -146,7 +153,7 @@ def _train(run: RunFile, machine: Machine, parallel: dict[str, Any], why: _Why) 
         "a tenth of the steps",
     )
     planned["precision"] = _precision(run, machine, why)
-    planned["threads"] = _threads(run, machine, parallel["ranks_per_node"], why)
+    planned["threads"] = _threads(run, machine, parallel, why)
     return planned
 
 
@@ -174,10 +181,13 @@ def _global_batch(run: RunFile, microbatch: int, world: int, why: _Why) -> int:
     return chosen
 
 
-def _threads(run: RunFile, machine: Machine, ranks: int, why: _Why) -> int:
+def _threads(run: RunFile, machine: Machine, parallel: dict[str, Any], why: _Why) -> int:
+    ranks, name = parallel["ranks_per_node"], parallel["binding"]
     known = machine.cores is not None
     planned = max(1, (machine.cores or 1) // ranks)
     reason = f"{machine.cores} cores for {ranks} ranks" if known else "the cores are unknown"
+    if name and (seat := threads(choose(machine.bindings, ranks, name), machine.hardware)):
+        planned, reason = seat, f"the cores of the smallest seat of the binding {name}"
     chosen: int = why.choose("train.threads", run.train.threads, planned, reason)
     return chosen
 

@@ -14,6 +14,7 @@ from typing import Literal
 from exa_cli.arith.report import short
 from exa_cli.base.errors import ExaError, Invalid
 from exa_cli.plan.sizes import Sizes
+from exa_cli.sites.binding import Bound, Hardware, findings
 from exa_cli.sites.schema import FILL_IN, SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN, nearest
@@ -80,6 +81,7 @@ class Facts:
         run_place, data_place: None when they were not looked at.
         rendered: whether the script could be written; None when that was not tried.
         program: the user's own that runs in place of the trainer; None = exa's trainer.
+        binding: how the ranks of a node are bound; None when that is not known.
         expressible: words of a request that exa can write for a batch system.
     """
 
@@ -94,6 +96,7 @@ class Facts:
     data_place: Place | None
     rendered: bool | None
     program: str | None = None
+    binding: Bound | None = None
     expressible: frozenset[str]
 
     @property
@@ -320,6 +323,34 @@ def program(facts: Facts) -> Iterator[Check]:
         yield Check("program", "warning", says, facts.doc.where(("train", "command")))
 
 
+def device(facts: Facts) -> Iterator[Check]:
+    """What a user of a machine with GPUs would not expect."""
+    kind = facts.profile.torch.device
+    if kind != "cpu" and not facts.program:
+        says = (
+            f"exa's trainer computes on CPU cores in this version, not on {kind} devices; a "
+            "program of your own may use them (docs/own-program.md)"
+        )
+        yield Check("device", "warning", says, f"site {facts.site}, torch.device")
+
+
+def binding(facts: Facts) -> Iterator[Check]:
+    """Ranks that are not bound, or bound in a way that the site gives and its tables contradict."""
+    bound = facts.binding
+    if bound is None or not facts.profile.binding:
+        return
+    if bound.name is None:
+        if facts.doc.origins.get(("parallel", "binding")) is None:
+            yield Check("binding", "warning", f"ranks are not bound to cores: {bound.reason}")
+        return
+    chosen = next(b for b in facts.profile.binding if b.name == bound.name)
+    found = findings(chosen, Hardware(facts.profile.node, facts.profile.device))
+    for says in found:
+        yield Check("binding", "warning", f"{bound.name}, as the site gives it: {says}")
+    if not found:
+        yield Check("binding", "ok", f"{bound.name}: {bound.reason}")
+
+
 def beyond(facts: Facts) -> Iterator[Check]:
     """What nobody can know before the submit."""
     kind = facts.profile.scheduler.kind
@@ -339,6 +370,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     data,
     staging,
     program,
+    device,
+    binding,
     beyond,
 )
 

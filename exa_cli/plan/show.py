@@ -9,6 +9,7 @@ from typing import Any
 from exa_cli.arith.report import short
 from exa_cli.plan.preflight import Check
 from exa_cli.plan.sizes import Sizes, sizes
+from exa_cli.sites.binding import choose
 from exa_cli.sites.choice import Choice, Job, Rejected
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import times
@@ -28,6 +29,7 @@ LAYOUT = (
     ("parallel", "nodes"),
     ("parallel", "ranks_per_node"),
     ("parallel", "world"),
+    ("parallel", "binding"),
     ("train", "microbatch"),
     ("train", "accumulation"),
     ("train", "global_batch"),
@@ -69,6 +71,7 @@ def facts(
         "queue": _queue(choice) if choice else None,
         "rejected": [asdict(row) for row in rejected],
         "layout": _layout(plan, doc) if plan else None,
+        "binding": _seats(profile, plan) if plan else None,
         "model": _model(plan, weighed) if plan and weighed else None,
         "checkpoint": _checkpoint(weighed) if weighed else None,
         "preflight": [asdict(check) for check in checks],
@@ -105,6 +108,19 @@ def _layout(plan: dict[str, Any], doc: TomlDoc) -> list[dict[str, Any]]:
     return rows
 
 
+def _seats(profile: SiteProfile, plan: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Where each rank of a node runs; None when ranks are not bound."""
+    name, ranks = plan["parallel"]["binding"], plan["parallel"]["ranks_per_node"]
+    if name is None:
+        return None
+    seats = choose(profile.binding, ranks, name).seats
+    keys = ("cpus", "device", "numa", "nic")
+    return [
+        {"local_rank": n, **{key: getattr(seat, key) for key in keys}}
+        for n, seat in enumerate(seats)
+    ]
+
+
 def _with_accumulation(plan: dict[str, Any]) -> dict[str, Any]:
     train, world = plan["train"], plan["parallel"]["world"]
     accumulation = train["global_batch"] // (train["microbatch"] * world)
@@ -135,6 +151,7 @@ def text(found: dict[str, Any], paint: Paint = lambda verdict, words: words) -> 
     blocks = [
         _head(found),
         _layout_table(found["layout"] or []),
+        _seat_table(found["binding"] or []),
         _weights(found),
         _checks(found["preflight"], paint),
     ]
@@ -164,8 +181,20 @@ def _nodes(number: int) -> str:
 
 
 def _layout_table(rows: Iterable[dict[str, Any]]) -> list[str]:
-    lines = [f"  {row['key']:<26}{row['value']!s:>8}   {row['why']}" for row in rows]
+    lines = [
+        f"  {row['key']:<26}{'none' if row['value'] is None else row['value']!s:>8}   {row['why']}"
+        for row in rows
+    ]
     return ["layout", *lines] if lines else []
+
+
+def _seat_table(rows: Iterable[dict[str, Any]]) -> list[str]:
+    lines = [
+        f"  local rank {row['local_rank']:<3} CPUs {row['cpus']:<16} device {row['device']!s:<8}"
+        f" NUMA {row['numa']!s:<8} NIC {row['nic']}"
+        for row in rows
+    ]
+    return ["binding", *lines] if lines else []
 
 
 def _weights(found: dict[str, Any]) -> list[str]:

@@ -27,8 +27,11 @@ class Next:
     reason: str
 
 
-def after(cause: str | None, state: str, step: int) -> Next | None:
-    """What the user can do next; None when there is nothing left to do."""
+def after(cause: str | None, state: str, step: int | None) -> Next | None:
+    """What the user can do next; None when there is nothing left to do.
+
+    ``step`` is what the next attempt begins from; None = only the user's own program knows.
+    """
     if state in ("done", "queued", "running", "resubmitting"):
         return None
     if state == "unknown":
@@ -36,8 +39,13 @@ def after(cause: str | None, state: str, step: int) -> Next | None:
             "resume", None, "looks the job up by its name and submits only if it is not there"
         )
     if state == "cancelled":
-        return Next("resume", None, f"--force continues from step {step} after your cancel")
-    reason = f"continues from step {step}"
+        return Next("resume", None, f"--force {begins(step)} after your cancel")
+    reason = begins(step)
     if cause in MEND:
         reason += f"; {MEND[cause]}"
     return Next("resume", None, reason)
+
+
+def begins(step: int | None) -> str:
+    """What an attempt does first, in words."""
+    return "starts the program again" if step is None else f"continues from step {step}"

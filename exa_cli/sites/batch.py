@@ -40,6 +40,9 @@ class SchedulerTable(Sourced):
     """The batch system and its timers."""
 
     kind: str = key(help="Which batch system.")
+    cpu_is: Literal["core", "thread"] = key(
+        "core", help="What one CPU of its is: a core, or a hardware thread."
+    )
     kill_delay_s: float | Unknown = key(
         UNKNOWN, help="From SIGTERM to SIGKILL.", unit="seconds", minimum=0
     )

@@ -25,6 +25,17 @@ def cores(node: Node) -> int | None:
     return max(1, here // node.count) if node.virtual else here
 
 
+def cpus_per_rank(profile: SiteProfile, ranks_per_node: int) -> int | None:
+    """CPUs of a rank as the batch system counts them; None when the site does not say."""
+    found = cores(profile.node)
+    if found is None:
+        return None
+    each, threads = max(1, found // ranks_per_node), profile.node.threads_per_core
+    if profile.scheduler.cpu_is == "core":
+        return each
+    return each * threads if isinstance(threads, int) else None
+
+
 def usable_cores() -> int:
     """Cores this process may use: by affinity, two threads of a core counting once, and by
     the container's quota. At least one."""
@@ -54,11 +65,9 @@ def _quota() -> float | None:
 def has_bf16_units(profile: SiteProfile) -> bool | None:
     """Whether ranks compute faster in bf16 than in fp32; None when it cannot be known here.
 
-    The GPUs that sites have do. A CPU does with AMX or AVX512-BF16; any other widens each value
-    or, without AVX-512, falls to a kernel that is 80 times slower than fp32 (torch 2.13, Zen 3).
+    The trainer computes on CPUs. One has such units with AMX or AVX512-BF16; any other widens
+    each value or, without AVX-512, falls to a kernel 80 times slower than fp32 (torch 2.13, Zen 3).
     """
-    if profile.torch.device != "cpu":
-        return True
     if profile.node.cpus != "detect":
         return None
     return not _BF16_UNITS.isdisjoint(cpu_flags(_CPUINFO.read_text()))

@@ -22,6 +22,7 @@ class Kind:
     Attributes:
         command: its command line for the ranks.
         rank, size, local_rank: the variables in which it tells each process.
+        unbound: words that keep it from binding the ranks.
         agents: its command line for one small program a node beside the ranks, None where it
             starts nothing beside them.
     """
@@ -30,6 +31,7 @@ class Kind:
     rank: str
     size: str
     local_rank: str
+    unbound: tuple[str, ...] = ()
     agents: tuple[str, ...] | None = None
 
 
@@ -44,6 +46,7 @@ KINDS = {
         rank="SLURM_PROCID",
         size="SLURM_NTASKS",
         local_rank="SLURM_LOCALID",
+        unbound=("--cpu-bind=none",),
         # A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is
         # from 20.11 on), and one agent's end is no reason to end the others.
         agents=(
@@ -58,6 +61,7 @@ KINDS = {
         rank="PMI_RANK",
         size="PMI_SIZE",
         local_rank="MPI_LOCALRANKID",
+        unbound=("-bind-to", "none"),
     ),
 }  # fmt: skip
 """Launchers whose profile need not say more than their name."""

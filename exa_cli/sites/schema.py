@@ -15,6 +15,7 @@ from typing import Any
 from exa_cli.base.errors import ExaError, Invalid, several
 from exa_cli.sites import launcher as launchers
 from exa_cli.sites.batch import Demands, Identity, Limit, Preemption, Queue, SchedulerTable
+from exa_cli.sites.binding import Hardware, findings
 from exa_cli.sites.machine import Accelerator, Binding, Device, Node, Tier
 from exa_cli.sites.software import (
     Container,
@@ -128,6 +129,7 @@ def _completed(launcher: Launcher) -> Launcher:
         launcher,
         command=launcher.command or kind.command,
         agents=launcher.agents or kind.agents,
+        unbound=kind.unbound if launcher.unbound is None else launcher.unbound,
         rank_variable=known(launcher.rank_variable, kind.rank),
         size_variable=known(launcher.size_variable, kind.size),
         local_rank_variable=known(launcher.local_rank_variable, kind.local_rank),
@@ -150,6 +152,7 @@ def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
             what = f"{queue.name} lies within {queue.within!r}"
             why = "there is no such queue" if around is None else "which lies within another"
             yield Invalid(f"{what}: {why}", where=doc.where(("queue", str(number), "within")))
+    yield from _bad_hardware(profile, doc)
     if not profile.launcher.command and profile.launcher.kind not in launchers.KINDS:
         yield Invalid(
             f"exa does not know the command line of a launcher {profile.launcher.kind!r}",
@@ -162,6 +165,45 @@ def _contradictions(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
             where=doc.where(("node", "cpus")),
             hint='give the number of cores, or "unknown"',
         )
+
+
+def _bad_hardware(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
+    """Tables of the node that contradict each other, and bindings that must not be used."""
+    domains, nics = {n.domain for n in profile.node.numa}, {n.name for n in profile.node.nic}
+    seen: set[int] = set()
+    for number, device in enumerate(profile.device):
+        path = ("device", str(number))
+        if device.index in seen:
+            what = f"there are two devices {device.index}"
+            yield Invalid(what, where=doc.where((*path, "index")))
+        seen.add(device.index)
+        if domains and device.numa != UNKNOWN and device.numa not in domains:
+            what = f"device {device.index}: there is no NUMA domain {device.numa}"
+            yield Invalid(what, where=doc.where((*path, "numa")))
+        if nics and device.nic not in (UNKNOWN, "none", *nics):
+            what = f"device {device.index}: there is no NIC {device.nic!r}"
+            yield Invalid(what, where=doc.where((*path, "nic")), hint=nearest(device.nic, nics))
+    yield from _bad_bindings(profile, doc)
+
+
+def _bad_bindings(profile: SiteProfile, doc: TomlDoc) -> Iterator[ExaError]:
+    hardware = Hardware(profile.node, profile.device)
+    names: set[str] = set()
+    usual: str | None = None
+    for number, binding in enumerate(profile.binding):
+        path = ("binding", str(number))
+        if binding.name in names:
+            what = f"there are two bindings {binding.name!r}"
+            yield Invalid(what, where=doc.where((*path, "name")))
+        names.add(binding.name)
+        if binding.default and usual:
+            what = f"{usual} and {binding.name} cannot both be the default binding"
+            yield Invalid(what, where=doc.where((*path, "default")))
+        usual = binding.name if binding.default else usual
+        if binding.published and not binding.default:
+            continue  # kept as the site gives it; `exa site check` and `exa plan` warn
+        for found in findings(binding, hardware):
+            yield Invalid(f"the binding {binding.name}: {found}", where=doc.where((*path, "rank")))
 
 
 def _bad_rows(path: Path_, rows: tuple[Limit, ...], doc: TomlDoc) -> Iterator[ExaError]:

@@ -27,6 +27,10 @@ class Launcher(Sourced):
     options: tuple[str, ...] = key(
         (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
     )
+    unbound: tuple[str, ...] | None = key(
+        None,
+        help="Words that keep it from binding ranks, where exa binds them; absent = the kind's.",
+    )
     agents: tuple[str, ...] | None = key(
         None,
         help="What starts one small program on each node beside the ranks, each {ranks} being "

@@ -185,6 +185,11 @@ class Parallel:
     ranks_per_node: int | Auto = key(
         AUTO, help="Ranks on a node; auto = the site's devices.", minimum=1
     )
+    binding: str = key(
+        AUTO,
+        help="How ranks are bound to cores and devices: one of the site's bindings by name, none, "
+        "or auto = the site's default where it fits.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

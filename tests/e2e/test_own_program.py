@@ -1,6 +1,7 @@
 """A program of the user's own under the supervisor: told what it needs, believed what it tells."""
 
 import json
+import os
 import textwrap
 
 import pytest
@@ -20,7 +21,8 @@ PROGRAM = """
             sys.exit(75)
         step += 1
         if rank == 0:
-            saved.write_text(str(step))
+            pathlib.Path("saving").write_text(str(step))
+            os.replace("saving", saved)
             with open(os.environ["EXA_METRICS"], "a") as out:
                 print(json.dumps({"step": step, "loss": 1 / step}), file=out, flush=True)
         time.sleep(pause)
@@ -83,6 +85,46 @@ def test_one_that_cannot_work_fails_with_what_it_said_in_the_logs(
     (attempt,) = exa.json("status", "own")["attempts"]
     assert attempt["cause"] == cause
     assert evidence in " ".join(attempt["evidence"])
+
+
+SEATS = """
+inherits = "local"
+[node]
+count = 1
+ranks_per_node = 2
+[accelerator]
+select = "MY_DEVICES"
+[[binding]]
+name = "reversed"
+default = true
+permutes = "cpus"
+rank = [{{ cpus = "{last}", device = 1 }}, {{ cpus = "{first}", device = 0 }}]
+"""
+
+
+@pytest.mark.slow
+def test_every_rank_runs_on_its_seat_s_cpus_and_sees_its_device(exa, submit):
+    first, *_, last = sorted(os.sched_getaffinity(0))
+    site = exa.home / "seats.toml"
+    site.write_text(SEATS.format(first=first, last=last))
+    (exa.home / "mine.py").write_text(
+        "import json, os, pathlib\n"
+        "seen = [sorted(os.sched_getaffinity(0)), os.environ['MY_DEVICES']]\n"
+        "pathlib.Path('seat-' + os.environ['RANK']).write_text(json.dumps(seen))\n"
+    )
+    submit("--site", site)
+    seats = [json.loads((exa.home / f"seat-{rank}").read_text()) for rank in (0, 1)]
+    assert seats == [[[last], "1"], [[first], "0"]]
+
+
+@pytest.mark.slow
+def test_a_seat_that_the_machine_does_not_have_stops_the_run_before_it_trains(exa, submit):
+    site = exa.home / "seats.toml"
+    site.write_text(SEATS.format(first=sorted(os.sched_getaffinity(0))[0], last=1023))
+    submit("--site", site, expect=8)
+    (attempt,) = exa.json("status", "own")["attempts"]
+    assert attempt["cause"] == "launch-failed"
+    assert "cannot be bound to CPUs 1023" in " ".join(attempt["evidence"])
 
 
 def test_a_plan_shows_what_is_known_and_says_what_is_not_exa_s(exa, submit):

@@ -48,6 +48,7 @@ def rank(number, **changes):
         "scratch_error": None,
         "run_dir_error": None,
         "scratch_free": 10**9,
+        "seat_error": None,
     }
     return {**seen, **changes}
 

@@ -38,6 +38,15 @@ routes = [{ name = "small", min_nodes = 4, max_nodes = 64, walltime = "12:00:00"
 [[queue]]
 name = "long"
 limit = [{ max_nodes = 16 }]
+[[binding]]
+name = "cores"
+default = true
+rank = [
+    { cpus = "0-15", device = 1, numa = 0, nic = "hsn1" },
+    { cpus = "16-31", device = 0, numa = 0, nic = "none" },
+    { cpus = "32-47,96-111", device = 3, numa = 1 },
+    { cpus = "48-63", device = "none", numa = 1 },
+]
 """
 
 CHECKS = (
@@ -53,7 +62,10 @@ def facts(nodes: int, *settings: str) -> dict[str, Any]:
     text = f'[resources]\nnodes = {nodes}\nwalltime = "06:00:00"\n'
     doc = toml.override(toml.parse(text, "run.toml"), list(settings))
     plan = freeze(
-        runfile.read(doc), Machine(1, 4, 64, True), DataFacts("/data", 512, "id"), "demo-0000"
+        runfile.read(doc),
+        Machine(1, 4, 64, True, profile.binding),
+        DataFacts("/data", 512, "id"),
+        "demo-0000",
     )
     job = Job(nodes, 6 * 3600)
     choice = choose(profile, job) if nodes <= 64 else None

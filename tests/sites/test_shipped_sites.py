@@ -102,7 +102,9 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
     common = ["as_of", "source"]
     assert tables == {
         "site": sorted(["name", "title", *common]),
-        "scheduler": sorted(["kind", "kill_delay_s", "poll_s", "retry_s", "timeout_s", *common]),
+        "scheduler": sorted(
+            ["kind", "cpu_is", "kill_delay_s", "poll_s", "retry_s", "timeout_s", *common]
+        ),
         "queue": sorted(
             [
                 *("name", "partition", "qos", "limit", "routes", "within", "debug"),
@@ -134,7 +136,7 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "launcher": sorted(
             [
                 "kind", "command", "options", "agents", "rank_variable", "size_variable",
-                "local_rank_variable", *common,
+                "local_rank_variable", "unbound", *common,
             ]
         ),
         "modules": sorted(["purge", "use", "load", "on_login", *common]),
