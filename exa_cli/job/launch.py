@@ -23,6 +23,7 @@ from exa_cli.policy.cause import Health
 from exa_cli.runs.claims import counts, read_claims
 from exa_cli.runs.rundir import RunDir
 from exa_cli.script.launcher import command
+from exa_cli.sites.binding import listed
 from exa_cli.sites.software import Launcher
 from exa_cli.spec.model import ModelConfig
 
@@ -69,7 +70,7 @@ def environment(here: Allocation) -> dict[str, str]:
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
     """argv of a Python module, once per rank, by the site's launcher."""
-    return _launch_line(here, _unbound(here), here.world, module, *args)
+    return _launch_line(here, _bound(here), here.world, module, *args)
 
 
 def _launch_line(
@@ -82,15 +83,22 @@ def _launch_line(
         program=[sys.executable, "-m", module, *args],
         cpus_per_rank=here.cpus_per_rank,
         hostfile=None if here.site.node.virtual else here.folder / "hosts",
+        seats=_seat_list(here),
     )
 
 
-def _unbound(here: Allocation) -> Launcher:
+def _seat_list(here: Allocation) -> str | None:
+    """Each local rank's CPUs, colons between; None where ranks are not bound to any."""
+    lists = [seat.cpus for seat in here.seats if listed(seat.cpus)]
+    return ":".join(lists) if lists and len(lists) == len(here.seats) else None
+
+
+def _bound(here: Allocation) -> Launcher:
     """The ranks' launcher: where exa binds them itself, told not to."""
     launcher = here.site.launcher
-    if not here.seats:
+    if _seat_list(here) is None:
         return launcher
-    return replace(launcher, options=(*launcher.options, *(launcher.unbound or ())))
+    return replace(launcher, options=(*launcher.options, *(launcher.bound or ())))
 
 
 def nodes_of(here: Allocation) -> Nodes:
@@ -100,7 +108,7 @@ def nodes_of(here: Allocation) -> Nodes:
     if not here.site.node.virtual:
         write_text(here.folder / "hosts", "".join(f"{node}\n" for node in here.nodes))
     launcher = here.site.launcher
-    if launcher.agents is None:
+    if here.site.node.virtual or launcher.agents is None:
         return Here(here.posts(), here.folder)
     # The options are the ranks': an agent needs no MPI, no GPU and no binding.
     plain = replace(launcher, command=launcher.agents, options=())

@@ -208,7 +208,7 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
         nodes=value("nodes", _place(made, "node", "count")),
         walltime=value("walltime", "default of resources.walltime"),
         workdir=Value(request["workdir"], "the run's directory"),
-        output=Value(f"{folder}/slurm-%j.out", "the attempt's directory"),
+        folder=Value(str(folder), "the attempt's directory"),
         ranks_per_node=Value(str(request["ranks_per_node"]), "plan, parallel.ranks_per_node"),
         cpus_per_rank=known(request["cpus_per_rank"], "node", "cpus"),
         gpus_per_node=known(profile.node.gpus, "node", "gpus"),
@@ -218,7 +218,8 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
         notice_s=Value(str(plan["policy"]["stop_before_s"]), "plan, policy.stop_before"),
         kill_delay=known(profile.scheduler.kill_delay_s, "scheduler", "kill_delay_s"),
         requeue=_yes_or_no(made),
-        after=_after(made),
+        filesystems=_joined(made, "filesystems"),
+        after=_joined(made, "after"),
     )
 
 
@@ -236,9 +237,10 @@ def _places_in_queue(made: Draft, request: dict[str, Any]) -> tuple[Value | None
     )
 
 
-def _after(made: Draft) -> Value | None:
-    jobs = made.run.resources.after
-    return Value(":".join(jobs), made.doc.where(("resources", "after"))) if jobs else None
+def _joined(made: Draft, key: str) -> Value | None:
+    """The names that a list of [resources] holds."""
+    names = getattr(made.run.resources, key)
+    return Value(":".join(names), made.doc.where(("resources", key))) if names else None
 
 
 def _yes_or_no(made: Draft) -> Value | None:

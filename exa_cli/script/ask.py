@@ -22,12 +22,13 @@ class Ask:
         nodes: how many, each whole.
         walltime: HH:MM:SS.
         workdir: absolute directory the script starts in.
-        output: absolute file of what the script prints before it takes its life.
+        folder: absolute directory for what the script prints before it takes its life.
         ranks_per_node, cpus_per_rank, gpus_per_node: what a node has to have room for.
         partition, qos, account: where the job stands, and who pays.
         notice_s: seconds before the walltime's end at which the job wants a signal.
         kill_delay: seconds from SIGTERM to SIGKILL, where that is the job's to choose.
         requeue: whether the batch system may start an interrupted job again, yes or no.
+        filesystems: those that the job uses, joined by colons.
         after: ids, joined by colons, of jobs whose end, good or bad, this one waits for.
     """
 
@@ -35,7 +36,7 @@ class Ask:
     nodes: Value
     walltime: Value
     workdir: Value
-    output: Value
+    folder: Value
     ranks_per_node: Value
     cpus_per_rank: Value | None = None
     gpus_per_node: Value | None = None
@@ -45,4 +46,5 @@ class Ask:
     notice_s: Value | None = None
     kill_delay: Value | None = None
     requeue: Value | None = None
+    filesystems: Value | None = None
     after: Value | None = None

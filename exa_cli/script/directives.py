@@ -60,6 +60,7 @@ class Dialect:
             Invalid for a line the batch system would not obey.
         ours: key → what to use in its place; exa could not find or plan the job without them.
         slot: the name under which a key and its opposite replace each other.
+        join: the directives that several together make, once all layers are laid. Raises Invalid.
     """
 
     prefix: str
@@ -68,6 +69,7 @@ class Dialect:
     read: Callable[[str, str], Directive]
     ours: Mapping[str, str] = field(default_factory=dict)
     slot: Callable[[str], str] = str
+    join: Callable[[tuple[Directive, ...]], tuple[Directive, ...]] = tuple
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def combine(
     faults += [fault for item in items if (fault := _fault(item))]
     if faults:
         raise several(Invalid, faults)
-    return Directives(items, dialect.write)
+    return Directives(dialect.join(items), dialect.write)
 
 
 def _read(dialect: Dialect, line: Line, faults: list[ExaError]) -> Directive | None:

@@ -21,6 +21,7 @@ def command(
     program: Sequence[str],
     cpus_per_rank: int | None = None,
     hostfile: Path | None = None,
+    seats: str | None = None,
     search: str | None = None,
 ) -> list[str]:
     """argv that starts ``world`` ranks of ``program``. It is for exec: no shell reads it.
@@ -32,6 +33,7 @@ def command(
         program: argv of a rank.
         cpus_per_rank: cores of a rank, None when the site does not say.
         hostfile: names of the nodes, where the launcher asks for that.
+        seats: each local rank's CPUs, colons between, where ranks are bound.
         search: where the launcher is looked for, joined as in PATH; None = `search_path`.
 
     Raises:
@@ -46,6 +48,8 @@ def command(
         words["cpus_per_rank"] = str(cpus_per_rank)
     if hostfile:
         words["hostfile"] = str(hostfile)
+    if seats:
+        words["seats"] = seats
     name, *options = fill([*launcher.command, *launcher.options], words)
     return [_located(name, search_path() if search is None else search), *options, *program]
 

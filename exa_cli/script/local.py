@@ -14,7 +14,13 @@ _LINE = re.compile(r"#EXA ([a-z_]+)=(.+)")
 
 def _layers(ask: Ask) -> Layers:
     """It runs everything on this machine at once: nobody pays and no job waits for another."""
-    for what, value in {"accounts": ask.account, "QOS": ask.qos, "chaining": ask.after}.items():
+    absent = {
+        "accounts": ask.account,
+        "QOS": ask.qos,
+        "filesystems to name": ask.filesystems,
+        "chaining": ask.after,
+    }
+    for what, value in absent.items():
         if value:
             raise Invalid(
                 f"the site's batch system has no {what}",

@@ -105,3 +105,26 @@ def sbatch_value(text: str, what: str) -> str:
     if _BARE.fullmatch(text):
         return text
     return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+def qsub_value(text: str, what: str) -> str:
+    """A value as qsub reads it from a ``#PBS`` line: it splits at blanks, and takes quotes of
+    either kind away (recordings: openpbs/13). What else it does to a character inside of quotes
+    is not documented, so anything but plain text and blanks is refused.
+
+    Raises Invalid for what does not fit on a line or could be read as something else.
+    """
+    directive_value(text, what)
+    if len(text.encode()) > _LONGEST_VALUE:
+        raise Invalid(f"{what} is longer than {_LONGEST_VALUE} bytes")
+    if _BARE.fullmatch(text) and not text.startswith("-"):
+        return text
+    if text.startswith("-") or not _PLAIN.fullmatch(text):
+        raise Invalid(
+            f"{what} holds what PBS may read as something else: {text!r}",
+            hint="letters, digits, blanks and _ . / : @ % + , = ~ - are safe",
+        )
+    return f'"{text}"'
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=~ \u00a1-\uffff-]+")

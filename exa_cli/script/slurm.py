@@ -47,6 +47,12 @@ def _layers(ask: Ask) -> Layers:
     ``open-mode`` Slurm empties the file. The notice goes to the batch shell, which has become
     the supervisor by then. The job does not inherit the submitter's environment; it gets that
     of a login, so that it is the same job whoever submits it from wherever."""
+    if ask.filesystems:
+        raise Invalid(
+            "Slurm has no word for the filesystems of a job",
+            where=ask.filesystems.origin,
+            hint='where a site counts them as licences, its profile says licenses = "…"',
+        )
     derived = [
         _said("job-name", ask.name),
         _said("nodes", ask.nodes),
@@ -55,7 +61,7 @@ def _layers(ask: Ask) -> Layers:
         _said("gpus-per-node", ask.gpus_per_node),
         _said("time", ask.walltime),
         _said("chdir", ask.workdir),
-        _said("output", _file_pattern(ask.output)),
+        _said("output", _file_pattern(ask.folder)),
         Directive("open-mode", "append", "exa: a restart must not empty the output"),
         Directive("export", "NONE", "exa: a job does not depend on who submits it from where"),
         _said("signal", _notice(ask.notice_s)),
@@ -93,16 +99,15 @@ def _notice(before: Value | None) -> Value | None:
     return Value(f"B:USR1@{before.text}", before.origin)
 
 
-def _file_pattern(path: Value) -> Value:
+def _file_pattern(folder: Value) -> Value:
     """A path in which only our own ``%j`` means something. A backslash would switch ``%j`` off."""
-    folder, slash, name = path.text.rpartition("/")
-    if "\\" in folder:
+    if "\\" in folder.text:
         raise Invalid(
-            f"Slurm cannot write into a directory with a backslash in its name: {folder}",
-            where=path.origin,
+            f"Slurm cannot write into a directory with a backslash in its name: {folder.text}",
+            where=folder.origin,
             hint="choose another directory for the runs",
         )
-    return Value(folder.replace("%", "%%") + slash + name, path.origin)
+    return Value(folder.text.replace("%", "%%") + "/slurm-%j.out", folder.origin)
 
 
 def _write(item: Directive) -> str:

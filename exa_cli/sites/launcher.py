@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from exa_cli.base.errors import Invalid
 
-PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile")
+PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile", "seats")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Kind:
     Attributes:
         command: its command line for the ranks.
         rank, size, local_rank: the variables in which it tells each process.
-        unbound: words that keep it from binding the ranks.
+        bound: words for ranks that bind themselves: they keep it from doing otherwise.
         agents: its command line for one small program a node beside the ranks, None where it
             starts nothing beside them.
     """
@@ -31,7 +31,7 @@ class Kind:
     rank: str
     size: str
     local_rank: str
-    unbound: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
     agents: tuple[str, ...] | None = None
 
 
@@ -46,7 +46,7 @@ KINDS = {
         rank="SLURM_PROCID",
         size="SLURM_NTASKS",
         local_rank="SLURM_LOCALID",
-        unbound=("--cpu-bind=none",),
+        bound=("--cpu-bind=none",),
         # A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is
         # from 20.11 on), and one agent's end is no reason to end the others.
         agents=(
@@ -55,13 +55,30 @@ KINDS = {
             "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0",
         ),
     ),
-    # Hydra, MPICH's mpiexec; under a batch system it takes the hosts from that.
+    # HPE's launcher of Cray systems under PBS (PALS, mpiexec(1)). It can bind ranks to lists of
+    # CPUs, colons between, and so it is told the very seats that the ranks will take. Several
+    # of it may run in one job.
+    "pals": Kind(
+        (
+            "mpiexec", "-n", "{ranks}", "--ppn", "{ranks_per_node}", "--hostfile", "{hostfile}",
+            "--envall",
+        ),
+        rank="PMI_RANK",
+        size="PMI_SIZE",
+        local_rank="PALS_LOCAL_RANKID",
+        bound=("--cpu-bind", "list:{seats}"),
+        agents=(
+            "mpiexec", "-n", "{ranks}", "--ppn", "1", "--hostfile", "{hostfile}", "--envall",
+        ),
+    ),
+    # Hydra, MPICH's mpiexec.
     "mpich": Kind(
-        ("mpiexec", "-n", "{ranks}", "-ppn", "{ranks_per_node}"),
+        ("mpiexec", "-f", "{hostfile}", "-n", "{ranks}", "-ppn", "{ranks_per_node}"),
         rank="PMI_RANK",
         size="PMI_SIZE",
         local_rank="MPI_LOCALRANKID",
-        unbound=("-bind-to", "none"),
+        bound=("-bind-to", "none"),
+        agents=("mpiexec", "-f", "{hostfile}", "-n", "{ranks}", "-ppn", "1"),
     ),
 }  # fmt: skip
 """Launchers whose profile need not say more than their name."""

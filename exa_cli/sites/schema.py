@@ -129,7 +129,7 @@ def _completed(launcher: Launcher) -> Launcher:
         launcher,
         command=launcher.command or kind.command,
         agents=launcher.agents or kind.agents,
-        unbound=kind.unbound if launcher.unbound is None else launcher.unbound,
+        bound=kind.bound if launcher.bound is None else launcher.bound,
         rank_variable=known(launcher.rank_variable, kind.rank),
         size_variable=known(launcher.size_variable, kind.size),
         local_rank_variable=known(launcher.local_rank_variable, kind.local_rank),

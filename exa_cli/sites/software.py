@@ -27,9 +27,10 @@ class Launcher(Sourced):
     options: tuple[str, ...] = key(
         (), help="Words to add to it, for example --mpi=pmix, one of `srun --mpi=list`."
     )
-    unbound: tuple[str, ...] | None = key(
+    bound: tuple[str, ...] | None = key(
         None,
-        help="Words that keep it from binding ranks, where exa binds them; absent = the kind's.",
+        help="Words for ranks that bind themselves, so that it binds them no other way; {seats} = "
+        "each local rank's CPUs, colons between; absent = the kind's.",
     )
     agents: tuple[str, ...] | None = key(
         None,

@@ -18,7 +18,7 @@ ASK = Ask(
     nodes=Value("2", "the site"),
     walltime=Value("01:00:00", "run.toml:3"),
     workdir=Value("/runs/a", "the run"),
-    output=Value("/runs/a/attempts/001/slurm-%j.out", "the attempt"),
+    folder=Value("/runs/a/attempts/001", "the attempt"),
     ranks_per_node=Value("4", "the plan"),
     kill_delay=Value("10", "the site"),
 )
@@ -95,13 +95,13 @@ def test_a_notice_that_slurm_cannot_give_is_refused(seconds: str) -> None:
 
 
 def test_a_directory_that_would_switch_off_the_job_id_is_refused() -> None:
-    error = refusal(output=Value("/a\\b/slurm-%j.out", "the attempt"))
+    error = refusal(folder=Value("/a\\b", "the attempt"))
     assert "backslash" in error.what
     assert error.where == "the attempt"
 
 
 def test_a_percent_sign_of_a_directory_is_not_a_pattern() -> None:
-    made = slurm(output=Value("/100%u/slurm-%j.out", "the attempt"))
+    made = slurm(folder=Value("/100%u", "the attempt"))
     assert "--output=/100%%u/slurm-%j.out" in made
 
 

@@ -82,6 +82,60 @@ device = "cuda"
 backend = "nccl"
 """
 
+PBS_SITE = """
+inherits = "pbs"
+
+[demands]
+filesystems = ["home", "eagle"]
+
+[[queue]]
+name = "prod"
+
+[[queue.limit]]
+max_nodes = 8
+walltime = "24:00:00"
+
+[directives]
+A = "hep"
+place = "scatter:excl"
+":system" = "hill"
+
+[node]
+ranks_per_node = 4
+cpus = 64
+gpus = 4
+
+[launcher]
+kind = "pals"
+
+[preemption]
+requeue = true
+
+[torch]
+device = "cuda"
+backend = "nccl"
+"""
+
+PBS_BARE = """
+inherits = "pbs"
+directives = { A = false, ":mpiprocs" = false, ":ncpus" = false }
+node = { ranks_per_node = 1, cpus = 8, gpus = 0 }
+launcher.kind = "mpich"
+torch = { device = "cpu", backend = "gloo" }
+"""
+
+PBS_USERS = """
+filesystems = ["home", "eagle"]
+after = ["12.pbs-1", "13"]
+[script]
+header = '''
+#PBS -m be
+#PBS -l place=scatter:group=rack
+#PBS -A 'another project'
+#PBS -W tolerate_node_failures=all
+'''
+"""
+
 BARE_SITE = """
 inherits = "slurm"
 directives.account = false
@@ -134,7 +188,7 @@ def made(
         nodes=Value("2", "site local, node.count"),
         walltime=Value("01:00:00", "run.toml:4"),
         workdir=Value(str(run_dir), "the run's directory"),
-        output=Value(f"{run_dir}/attempts/001/slurm-%j.out", "the attempt's directory"),
+        folder=Value(f"{run_dir}/attempts/001", "the attempt's directory"),
         ranks_per_node=Value("1", "the plan"),
         kill_delay=Value("10", "site local, scheduler.kill_delay_s"),
     )
@@ -153,6 +207,8 @@ def made(
     )
 
 
+FILESYSTEMS = 'filesystems = ["eagle"]'
+
 CASES: dict[str, Callable[[Path], Script]] = {
     "local-plain": lambda tmp: made(Path("/scratch/runs/demo-3f9a")),
     "local-environment": lambda tmp: made(
@@ -160,6 +216,9 @@ CASES: dict[str, Callable[[Path], Script]] = {
         Variable("OMP_PROC_BIND", "close", "run.toml:9"),
         Variable("GREETING", "two\nlines, a 'quote', $HOME and `id`", "run.toml:10"),
     ),
+    "pbs-1-node": lambda tmp: drafted(PBS_BARE, tmp, nodes=1),
+    "pbs-4-nodes": lambda tmp: drafted(PBS_SITE, tmp, FILESYSTEMS, nodes=4),
+    "pbs-users-lines": lambda tmp: drafted(PBS_SITE, tmp, PBS_USERS, nodes=2),
     "slurm-1-node": lambda tmp: drafted(BARE_SITE, tmp, nodes=1),
     "slurm-4-nodes": lambda tmp: drafted(SLURM_SITE, tmp, nodes=4),
     "slurm-account-queue-qos": lambda tmp: drafted(

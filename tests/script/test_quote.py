@@ -103,8 +103,32 @@ def as_sbatch_reads(line: str) -> list[str]:
 def read_back(scheduler: str, line: str) -> str:
     if scheduler == "local":
         return line.removeprefix("#EXA ").strip().partition("=")[2]
+    if scheduler == "pbs":
+        text = line.removeprefix("#PBS -l account=")
+        quoted = text.startswith('"') and text.endswith('"') and len(text) > 1
+        assert quoted or not any(char.isspace() for char in text)
+        return text[1:-1] if quoted else text
     (word,) = as_sbatch_reads(line.removeprefix("#SBATCH "))
     return word.partition("=")[2]
+
+
+def _takes(value: str) -> bool:
+    """Whether a line can hold it: PBS alone refuses more."""
+    try:
+        return bool(quote.directive_value(value, "the account"))
+    except Invalid:
+        return False
+
+
+@pytest.mark.parametrize("value", ["a b", "home:eagle", "é/ü", "A=1,B=2", "a-b"])
+def test_what_people_write_reaches_pbs_as_it_is(value: str) -> None:
+    assert quote.qsub_value(value, "it").strip('"') == value
+
+
+@pytest.mark.parametrize("value", ['a"b', "it's", "a\\b", "$HOME", "`id`", "a;b", "-n", "a#b"])
+def test_what_pbs_might_read_as_something_else_is_refused(value: str) -> None:
+    with pytest.raises(Invalid, match="may read as something else"):
+        quote.qsub_value(value, "it")
 
 
 @pytest.mark.parametrize("scheduler", sorted(DIALECTS))
@@ -118,9 +142,10 @@ def read_back(scheduler: str, line: str) -> str:
 def test_a_directive_is_one_line_that_reads_back_or_is_refused(scheduler: str, value: str) -> None:
     try:
         quote.directive_value(value, "the account")
+        line = DIALECTS[scheduler].write(Directive("account", value, "here"))
     except Invalid:
+        assert scheduler == "pbs" or not _takes(value)
         return
-    line = DIALECTS[scheduler].write(Directive("account", value, "here"))
     assert line.splitlines() == [line]
     assert read_back(scheduler, line) == value
     line.encode()

@@ -93,7 +93,7 @@ class Job:
             nodes=Value("2", "run"),
             walltime=Value("00:02:00", "run"),
             workdir=Value(str(self.run_dir), "run"),
-            output=Value(f"{self.run_dir}/attempts/001/slurm-%j.out", "attempt"),
+            folder=Value(f"{self.run_dir}/attempts/001", "attempt"),
             ranks_per_node=Value("1", "plan"),
             cpus_per_rank=Value("2", "site"),
             gpus_per_node=Value("2", "site"),

@@ -136,7 +136,7 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         "launcher": sorted(
             [
                 "kind", "command", "options", "agents", "rank_variable", "size_variable",
-                "local_rank_variable", "unbound", *common,
+                "local_rank_variable", "bound", *common,
             ]
         ),
         "modules": sorted(["purge", "use", "load", "on_login", *common]),
