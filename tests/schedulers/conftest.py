@@ -1,4 +1,4 @@
-"""Real jobs on the local batch system, in a spool of the test's own; a fake Slurm."""
+"""Real jobs on the local batch system, in a spool of its own; a fake Slurm and a fake PBS."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_pbs import FakePbs
 from fake_slurm import FakeSlurm
 
 from exa_cli.base import proc
 from exa_cli.base.errors import ExaError
 from exa_cli.schedulers.local.backend import Local
 from exa_cli.schedulers.local.spool import Entry, Spool
+from exa_cli.schedulers.pbs.backend import Pbs
 from exa_cli.schedulers.slurm.backend import Slurm
 from exa_cli.schedulers.types import JobState, Request, Settings
 
@@ -124,3 +126,20 @@ def slurm(fake: FakeSlurm) -> Slurm:
 def slurm_on(fake: FakeSlurm, retry_s: float = 0.0, timeout_s: float = 20.0) -> Slurm:
     options = {"timeout_s": timeout_s, "retry_s": retry_s}
     return Slurm(Settings(options, fake.env))
+
+
+@pytest.fixture
+def fake_pbs(tmp_path: Path) -> Iterator[FakePbs]:
+    made = FakePbs(tmp_path / "cluster").install()
+    yield made
+    made.end_all()
+
+
+def pbs_on(fake: FakePbs, retry_s: float = 0.0, timeout_s: float = 20.0) -> Pbs:
+    return Pbs(Settings({"timeout_s": timeout_s, "retry_s": retry_s}, fake.env))
+
+
+@pytest.fixture
+def pbs(fake_pbs: FakePbs) -> Pbs:
+    """The fake, with a time limit and a patience short enough for tests."""
+    return pbs_on(fake_pbs)

@@ -7,8 +7,6 @@ statuses, and test_slurm_fake.py holds them to the recordings.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shlex
 import signal
@@ -17,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from fake_cluster import FakeCluster, option
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel")
 
@@ -81,38 +81,13 @@ _FIELDS = {
 }  # fmt: skip
 
 
-class FakeSlurm:
-    """One cluster in a folder. Every job is a file; so is what goes wrong."""
+class FakeSlurm(FakeCluster):
+    """One cluster in a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.jobs = folder / "jobs"
-        self.bin = folder / "bin"
-
-    def install(self) -> FakeSlurm:
-        for path in (self.jobs, self.bin):
-            path.mkdir(parents=True)
-        for name in COMMANDS:
-            program = self.bin / name
-            words = [sys.executable, "-S", "-E", __file__, str(self.folder), name]
-            program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-            program.chmod(0o755)
-        return self
-
-    @property
-    def env(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_"))}
-        return {**kept, "PATH": f"{self.bin}{os.pathsep}{kept['PATH']}"}
-
-    def fault(self, command: str, *kinds: str) -> None:
-        """What the next calls of a command do, in order; the last stays. None = all is well."""
-        path = self.folder / f"fault.{command}"
-        path.write_text("\n".join(kinds))
-        (self.folder / f"calls.{command}").unlink(missing_ok=True)
-
-    def hold(self) -> None:
-        """Let every job wait from now on."""
-        (self.folder / "hold").touch()
+    program = __file__
+    commands = COMMANDS
+    running = "RUNNING"
+    own = ("SLURM_", "SBATCH_")
 
     def plant(self, state: str, name: str = "exa-planted-001", **fields: Any) -> str:
         """A job in a state, as the controller and accounting have it. Its id."""
@@ -121,61 +96,7 @@ class FakeSlurm:
             "end": time.time(), "submit": time.time(), "code": [0, 0],
             "kept": state, "known": True, **fields,
         }  # fmt: skip
-        return self._add(job)
-
-    def _add(self, job: dict[str, Any]) -> str:
-        number = max((int(p.stem) for p in self.jobs.glob("*.json")), default=0)
-        aside = self.folder / f"new.{os.getpid()}"
-        aside.write_text("")
-        while True:
-            number += 1
-            text = json.dumps({**job, "id": str(number)})
-            aside.write_text(text)
-            try:
-                os.link(aside, self.jobs / f"{number}.json")
-            except FileExistsError:
-                continue
-            aside.unlink()
-            return str(number)
-
-    def all(self) -> list[dict[str, Any]]:
-        paths = sorted(self.jobs.glob("*.json"), key=lambda p: int(p.stem))
-        return [json.loads(path.read_text()) for path in paths]
-
-    def get(self, number: str) -> dict[str, Any] | None:
-        with contextlib.suppress(OSError):
-            found: dict[str, Any] = json.loads((self.jobs / f"{number}.json").read_text())
-            return found
-        return None
-
-    def change(self, number: str, **fields: Any) -> None:
-        job = self.get(number)
-        assert job is not None
-        aside = self.jobs / f".{number}.{os.getpid()}"
-        aside.write_text(json.dumps({**job, **fields}))
-        os.replace(aside, self.jobs / f"{number}.json")
-
-    def calls(self) -> list[list[str]]:
-        """Every command run so far, with its arguments."""
-        log = self.folder / "log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [json.loads(line)["argv"] for line in lines]
-
-    def environments(self, command: str) -> list[dict[str, str]]:
-        """The environment of each call of a command."""
-        lines = (self.folder / "log").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
-        return [r["env"] for r in records if r["argv"][0] == command]
-
-    def count(self, command: str) -> int:
-        return sum(argv[0] == command for argv in self.calls())
-
-    def end_all(self) -> None:
-        """End what still runs of the jobs' scripts."""
-        for job in self.all():
-            if job.get("pid") and job["state"] == "RUNNING":
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(job["pid"], signal.SIGKILL)
+        return self.add(job)
 
 
 def main(argv: list[str]) -> int:
@@ -183,9 +104,8 @@ def main(argv: list[str]) -> int:
     slurm, name, words = FakeSlurm(Path(argv[0])), argv[1], argv[2:]
     if name == "runner":
         return _run_job(slurm, words[0])
-    with open(slurm.folder / "log", "a") as log:
-        log.write(json.dumps({"argv": [name, *words], "env": dict(os.environ)}) + "\n")
-    kind = _next_fault(slurm, name)
+    slurm.note(name, words)
+    kind = slurm.next_fault(name)
     if kind == "hang":
         signal.pause()
     if name == "sbatch":
@@ -195,18 +115,6 @@ def main(argv: list[str]) -> int:
     return {"squeue": _squeue, "sacct": _sacct, "scontrol": _scontrol, "scancel": _scancel}[name](
         slurm, words
     )
-
-
-def _next_fault(slurm: FakeSlurm, name: str) -> str:
-    try:
-        kinds = (slurm.folder / f"fault.{name}").read_text().split("\n")
-    except OSError:
-        return ""
-    counter = slurm.folder / f"calls.{name}"
-    with open(counter, "a") as count:
-        count.write(".")
-    done = counter.stat().st_size
-    return kinds[min(done, len(kinds)) - 1]
 
 
 def _fail(fault: tuple[int, str | None, str], words: list[str]) -> int:
@@ -229,7 +137,7 @@ def _sbatch(slurm: FakeSlurm, kind: str) -> int:
     if fault in FAULTS["sbatch"] and not made:
         return _fail(FAULTS["sbatch"][fault], [])
     if made == "late":
-        _detach([str(slurm.folder), "late", script])
+        slurm.detach("late", script)
         return _fail(FAULTS["sbatch"][fault], [])
     number = _accept(slurm, script)
     if fault == "hang":
@@ -251,16 +159,10 @@ def _accept(slurm: FakeSlurm, script: str) -> str:
         "kept": "PENDING", "known": True,
         "script": script, "cwd": os.getcwd(),
     }  # fmt: skip
-    number = slurm._add(job)
+    number = slurm.add(job)
     if not held:
-        _detach([str(slurm.folder), "runner", number])
+        slurm.detach("runner", number)
     return number
-
-
-def _detach(words: list[str]) -> None:
-    argv = [sys.executable, "-S", "-E", __file__, *words]
-    null = subprocess.DEVNULL
-    subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
 
 
 def _run_job(slurm: FakeSlurm, number: str) -> int:
@@ -287,13 +189,9 @@ def _run_job(slurm: FakeSlurm, number: str) -> int:
     return 0
 
 
-def _option(words: list[str], name: str, default: str = "") -> str:
-    return words[words.index(name) + 1] if name in words else default
-
-
 def _mine(slurm: FakeSlurm, words: list[str], names: str) -> list[dict[str, Any]]:
-    wanted = _option(words, names)
-    ids = _option(words, "-j")
+    wanted = option(words, names)
+    ids = option(words, "-j")
     return [
         job
         for job in slurm.all()
@@ -303,7 +201,7 @@ def _mine(slurm: FakeSlurm, words: list[str], names: str) -> list[dict[str, Any]
 
 
 def _squeue(slurm: FakeSlurm, words: list[str]) -> int:
-    ids = _option(words, "-j").split(",")
+    ids = option(words, "-j").split(",")
     jobs = [job for job in _mine(slurm, words, "-n") if job["known"]]
     if len(ids) == 1 and ids[0] and not jobs:
         sys.stderr.write(UNKNOWN)
@@ -316,7 +214,7 @@ def _squeue(slurm: FakeSlurm, words: list[str]) -> int:
 
 
 def _sacct(slurm: FakeSlurm, words: list[str]) -> int:
-    fields = (_option(words, "-o") or _option(words, "--format")).split(",")
+    fields = (option(words, "-o") or option(words, "--format")).split(",")
     print("|".join(fields))
     for job in _mine(slurm, words, "--name"):
         if job["kept"]:
@@ -365,7 +263,7 @@ def _scancel(slurm: FakeSlurm, words: list[str]) -> int:
         return 1
     job = slurm.get(number)
     if "--signal" in words:
-        signum = getattr(signal, "SIG" + _option(words, "--signal"))
+        signum = getattr(signal, "SIG" + option(words, "--signal"))
         if job is None or job["state"] != "RUNNING":
             sys.stderr.write(
                 f"scancel: error: Kill job error on job id {number}: Invalid job id specified\n"

@@ -30,10 +30,11 @@ class Site:
         self.unknown = unknown
         self.name = f"exa-{work.parent.name}-{time.time_ns()}-001"
         self.submitted: list[str] = []
+        self.prelude = ""
 
     def request(self, body: str, name: str | None = None) -> Request:
         name = name or self.name
-        script = f"#!/bin/bash\n{self.directive}{name}\n{body}\n"
+        script = f"#!/bin/bash\n{self.directive}{name}\n{self.prelude}{body}\n"
         return Request(name=name, script=script, workdir=self.work, environment=(("ASKED", "a b"),))
 
     def submit(self, body: str, name: str | None = None) -> str:
@@ -59,7 +60,7 @@ class Site:
         return path
 
 
-@pytest.fixture(params=["local", "fake-slurm", "slurm"])
+@pytest.fixture(params=["local", "fake-slurm", "slurm", "fake-pbs"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     work = tmp_path / "work"
     made = None
@@ -68,6 +69,15 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         yield Site(jobs.local, work, "#EXA name=", f"999.{spool.host()}")
         return
     work.mkdir()
+    if request.param == "fake-pbs":
+        pbs = request.getfixturevalue("fake_pbs")
+        made = Site(make("pbs", Settings({"retry_s": 0.0}, pbs.env)), work, "#PBS -N ", "9999999")
+        # PBS starts a job in the home directory, and tells where it was submitted.
+        made.prelude = 'cd "$PBS_O_WORKDIR" || exit\n'
+        yield made
+        for job in made.submitted:
+            made.batch.cancel(job)
+        return
     if request.param == "fake-slurm":
         fake: FakeSlurm = request.getfixturevalue("fake")
         settings = Settings({"retry_s": 0.0}, fake.env)
@@ -134,7 +144,9 @@ def test_an_exit_status_is_kept(site: Site, status: int) -> None:
 
 def test_a_signal_that_ended_a_script_is_kept(site: Site) -> None:
     state = site.wait(site.submit("kill -9 $$"))
-    assert (state.reason, state.exit_code, state.signal) == ("exited", None, signal.SIGKILL)
+    # PBS keeps what the login shell above the script made of it.
+    kept = (137, None) if site.batch.kind == "pbs" else (None, signal.SIGKILL)
+    assert (state.reason, state.exit_code, state.signal) == ("exited", *kept)
 
 
 def test_a_cancelled_job_is_cancelled(site: Site) -> None:
@@ -163,6 +175,10 @@ def test_a_job_nobody_knows_is_unknown_and_not_ended(site: Site) -> None:
 
 
 def test_a_signal_reaches_the_script(site: Site) -> None:
+    if site.batch.kind == "pbs":
+        with pytest.raises(Refused, match="not reach its script"):
+            site.batch.signal(site.unknown, signal.SIGUSR1)
+        return
     ready = site.pipe("ready")
     job = site.submit(f"trap 'exit 7' USR1; echo > {ready}; while :; do sleep 0.1; done")
     ready.read_text()

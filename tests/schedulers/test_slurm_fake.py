@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fake_slurm import FAULTS, FakeSlurm
-from slurm_recordings import recorded
+from recorded_answers import recorded
 
 SBATCH = recorded("sbatch.jsonl")
 QUESTIONS = recorded("questions.jsonl")

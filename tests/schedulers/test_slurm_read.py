@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slurm_recordings import recorded, states
+from recorded_answers import recorded, states
 
 from exa_cli.base.errors import Unreachable
 from exa_cli.schedulers.slurm import chain, read

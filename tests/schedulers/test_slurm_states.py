@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slurm_recordings import states as recorded_states
+from recorded_answers import states as recorded_states
 
 from exa_cli.schedulers.slurm import states
 from exa_cli.schedulers.slurm.states import Code

@@ -9,7 +9,7 @@ from conftest import slurm_on
 from fake_slurm import FakeSlurm
 from hypothesis import given
 from hypothesis import strategies as st
-from slurm_recordings import recorded
+from recorded_answers import recorded
 
 from exa_cli.base.errors import Refused, Unreachable
 from exa_cli.schedulers.retry import Patience, pause

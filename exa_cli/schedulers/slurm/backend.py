@@ -15,7 +15,7 @@ from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.slurm import chain, head, outcome, states
 from exa_cli.schedulers.slurm.chain import NOTHING, Heard, Sources
 from exa_cli.schedulers.slurm.commands import Commands
-from exa_cli.schedulers.slurm.submission import Submission
+from exa_cli.schedulers.submission import Submission
 from exa_cli.schedulers.types import JobState, Request, Settings, Submitted
 
 TIMEOUT_S = 30.0
@@ -62,7 +62,7 @@ class Slurm:
     def find(self, name: str, since: float | None = None) -> list[str]:
         """From the controller, which knows every job that has not ended; then from accounting."""
         age = math.inf if since is None else clock.now() - since
-        found = self._commands.squeue_named(name, since)
+        found = self._commands.named(name, since)
         if age < _SHORTEST_MEMORY_S or self._which("sacct") is None:
             return sorted(found, key=int)
         try:

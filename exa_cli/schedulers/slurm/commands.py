@@ -14,8 +14,9 @@ from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
 from exa_cli.schedulers.slurm import environment, outcome, read
 from exa_cli.schedulers.slurm.chain import Heard
-from exa_cli.schedulers.slurm.outcome import Outcome
 from exa_cli.schedulers.slurm.read import Row
+from exa_cli.schedulers.submission import Outcome
+from exa_cli.schedulers.types import Request
 
 _AT_ONCE = 1000
 """Ids on one command line of sacct; an argument has at most 128 KiB (execve(2))."""
@@ -37,13 +38,15 @@ class Commands:
     env: Mapping[str, str]
     timeout: float
 
-    def sbatch(self, script: str, workdir: Path, added: Mapping[str, str]) -> Outcome:
-        """Hand in a script. Raises proc.NotStarted or proc.TimedOut."""
-        env = environment.of_submission(self.env, added)
+    program = "sbatch"
+
+    def hand_in(self, request: Request) -> Outcome:
+        """sbatch. Raises proc.NotStarted or proc.TimedOut."""
+        env = environment.of_submission(self.env, dict(request.environment))
         argv = ["sbatch", "--parsable"]
         # A busy controller makes sbatch itself wait and try again, so it gets longer.
         limit = 2 * self.timeout
-        done = asked.run(argv, timeout=limit, cwd=workdir, env=env, stdin=script)
+        done = asked.run(argv, timeout=limit, cwd=request.workdir, env=env, stdin=request.script)
         return outcome.submission(done.code, done.out, done.err)
 
     def squeue(self) -> Heard:
@@ -55,7 +58,7 @@ class Commands:
         argv = ["squeue", "-a", "-t", "all", "-u", str(os.getuid()), "-o", read.SQUEUE_FORMAT]
         return self._heard(argv, read.squeue)
 
-    def squeue_named(self, name: str, since: float | None) -> list[str]:
+    def named(self, name: str, since: float | None) -> list[str]:
         """Ids of this user's jobs of that name; of the ended ones those submitted since a time.
 
         Raises Unreachable.

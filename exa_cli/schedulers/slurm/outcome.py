@@ -16,10 +16,8 @@ Sources: recordings of 22.05; slurm_errno.c of 22.05 for the words of faults tha
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["accepted", "refused", "busy", "not-sent", "open"]
+from exa_cli.schedulers.submission import Kind, Outcome
 
 _NOT_SENT = (
     "(connect failure)",
@@ -49,15 +47,6 @@ _OPEN = (
     "Communication connection failure",
     "Insane message length",
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a submission."""
-
-    kind: Kind
-    words: str = ""
-    job_id: str = ""
 
 
 def submission(code: int, out: str, err: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""Hand in a script: again after a refusal that passes, and never twice.
+"""Hand in a script to a batch system's command: again after a refusal that passes, never twice.
 
 An answer that leaves open whether there is a job is followed by looking its name up until it
 is there, or the controller has said for a while that it is not.
@@ -7,24 +7,57 @@ is there, or the controller has said for a while that it is not.
 from __future__ import annotations
 
 import random
+import re
 import time
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from exa_cli.base import clock
 from exa_cli.base.errors import ExaError, Refused, Unreachable
 from exa_cli.base.proc import NotStarted, TimedOut
 from exa_cli.base.talk import say
 from exa_cli.schedulers.retry import Patience, pause
-from exa_cli.schedulers.slurm.commands import Commands
-from exa_cli.schedulers.slurm.outcome import Outcome
 from exa_cli.schedulers.types import NotSubmitted, Request, Submitted
+
+Kind = Literal["accepted", "refused", "busy", "not-sent", "open"]
+"""What became of a submission: an id was printed; a final no; a no that may pass; nobody was
+reached, so there is certainly no job; or there may be one."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a submitting command, in the words of the batch system."""
+
+    kind: Kind
+    words: str = ""
+    job_id: str = ""
+
+
+class Desk(Protocol):
+    """Where jobs are handed in: the commands of one batch system."""
+
+    @property
+    def program(self) -> str:
+        """The submitting command's name, for messages."""
+
+    def hand_in(self, request: Request) -> Outcome:
+        """Submit once. Raises proc.NotStarted or proc.TimedOut."""
+
+    def named(self, name: str, since: float) -> list[str]:
+        """Ids of jobs of this name made since then. Raises Unreachable."""
+
+
+def number(job_id: str) -> int:
+    """What a job's id begins with: ids are given in rising order."""
+    found = re.match(r"\d+", job_id)
+    return int(found[0]) if found else -1
 
 
 @dataclass
 class Submission:
     """One submission with all its tries. ``doubt``: a try may have made a job."""
 
-    commands: Commands
+    desk: Desk
     patience: Patience
     request: Request
     doubt: bool = False
@@ -48,10 +81,8 @@ class Submission:
             tries += 1
 
     def _try(self) -> Outcome:
-        request = self.request
         try:
-            added = dict(request.environment)
-            return self.commands.sbatch(request.script, request.workdir, added)
+            return self.desk.hand_in(self.request)
         except NotStarted as error:
             raise NotSubmitted(error.what, where=error.where, hint=error.hint) from error
         except TimedOut as error:
@@ -66,7 +97,8 @@ class Submission:
         while True:
             job, fault = self._find()
             if job:
-                words = f"sbatch gave no answer ({doubtful.words}), but the job is there"
+                words = f"{self.desk.program} gave no answer ({doubtful.words}), "
+                words += "but the job is there"
                 return Outcome("accepted", words, job)
             if not fault and clock.monotonic() - since >= self.patience.settle:
                 return doubtful
@@ -76,11 +108,11 @@ class Submission:
 
     def _find(self) -> tuple[str | None, str]:
         try:
-            found = self.commands.squeue_named(self.request.name, self._since)
+            found = self.desk.named(self.request.name, self._since)
         except Unreachable as error:
             return None, error.what
         # The newest: one of a removed run of this name may be there too.
-        return max(found, key=int, default=None), ""
+        return max(found, key=number, default=None), ""
 
     def _wait(self, tries: int, outcome: Outcome) -> bool:
         """Wait before another try; False when there is no time for one."""
@@ -88,14 +120,16 @@ class Submission:
         seconds = pause(self.patience, tries, elapsed, random.random())
         if seconds is None:
             return False
-        say(f"slurm: {outcome.words}; trying again in {seconds:.0f} s")
+        say(f"{self.desk.program}: {outcome.words}; trying again in {seconds:.0f} s")
         time.sleep(seconds)
         return True
 
     def _error(self, outcome: Outcome) -> ExaError:
         if self.doubt:
             hint = f"there may be a job named {self.request.name}; exa resume looks for it first"
-            return Unreachable(f"sbatch gave no clear answer: {outcome.words}", hint=hint)
+            what = f"{self.desk.program} gave no clear answer: {outcome.words}"
+            return Unreachable(what, hint=hint)
         if outcome.kind == "not-sent":
-            return NotSubmitted(f"sbatch: {outcome.words}", hint="nothing was submitted")
-        return Refused(f"sbatch: {outcome.words}")
+            what = f"{self.desk.program}: {outcome.words}"
+            return NotSubmitted(what, hint="nothing was submitted")
+        return Refused(f"{self.desk.program}: {outcome.words}")
