@@ -91,15 +91,17 @@ class FakeCluster:
 
     def calls(self) -> list[list[str]]:
         """Every command run so far, with its arguments."""
-        log = self.folder / "log"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return [json.loads(line)["argv"] for line in lines]
+        return [record["argv"] for record in self._log()]
 
     def environments(self, command: str) -> list[dict[str, str]]:
         """The environment of each call of a command."""
-        lines = (self.folder / "log").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
-        return [r["env"] for r in records if r["argv"][0] == command]
+        return [r["env"] for r in self._log() if r["argv"][0] == command]
+
+    def _log(self) -> list[dict[str, Any]]:
+        """The calls. A line without an end is still being written."""
+        log = self.folder / "log"
+        whole = log.read_text().rpartition("\n")[0] if log.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def count(self, command: str) -> int:
         return sum(argv[0] == command for argv in self.calls())
@@ -125,8 +127,10 @@ class FakeCluster:
 
     def note(self, name: str, words: list[str]) -> None:
         """Record a call."""
-        with open(self.folder / "log", "a") as log:
-            log.write(json.dumps({"argv": [name, *words], "env": dict(os.environ)}) + "\n")
+        line = json.dumps({"argv": [name, *words], "env": dict(os.environ)}) + "\n"
+        log = os.open(self.folder / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(log, line.encode())  # in one piece: a test may be reading
+        os.close(log)
 
     def detach(self, *words: str) -> None:
         """Run this program on in the background, for a job or for what comes late."""

@@ -15,7 +15,7 @@ inherits = "local"
 [site]
 name = "lab"
 [scheduler]
-kind = "slurm"
+kind = "{kind}"
 poll_s = 30.0
 timeout_s = 20.0
 retry_s = {retry_s}
@@ -26,10 +26,10 @@ total = 200
 """
 
 
-def profile(folder: Path, retry_s: float = 0.0) -> Path:
-    """The profile of a site with Slurm."""
+def profile(folder: Path, retry_s: float = 0.0, kind: str = "slurm") -> Path:
+    """The profile of a site with this batch system."""
     path = folder / "lab.toml"
-    path.write_text(PROFILE.format(retry_s=retry_s))
+    path.write_text(PROFILE.format(retry_s=retry_s, kind=kind))
     return path
 
 

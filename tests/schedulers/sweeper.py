@@ -1,14 +1,14 @@
 """Run exa, killed at its N-th effect; one process for a whole sweep.
 
-    python sweeper.py HOME VICTIM POINT...
-    python sweeper.py HOME VICTIM FIRST:STEP
+    python sweeper.py KIND HOME VICTIM POINT...
+    python sweeper.py KIND HOME VICTIM FIRST:STEP
 
 Each effect on the world that a command has (opening for writing, mkdir, rename, link, unlink,
 fsync, write, starting a process) is a place to be killed at, given as a list or as every STEP-th
 from FIRST on. The victim is forked, killed there by SIGKILL, and exa resume is run to its end. A
 line of JSON tells each outcome. Forking saves the start of an interpreter each time.
 
-The scheduler is what is on the PATH: the fake in HOME/cluster, or real Slurm. Jobs must wait.
+The scheduler is what is on the PATH: the fake in HOME/cluster, or the real one. Jobs must wait.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from fake_cluster import FakeCluster
+from fake_pbs import FakePbs
 from fake_slurm import FakeSlurm
 
 from exa_cli import main
 from exa_cli.base import proc
 from exa_cli.login import draft, resume, submit  # noqa: F401  (before the fork)
 from exa_cli.runs.rundir import new_id
-from exa_cli.schedulers.slurm import backend
-from exa_cli.schedulers.types import Settings
+from exa_cli.schedulers.registry import make
+from exa_cli.schedulers.types import Scheduler, Settings
 
 MARK = "EXA_TEST_SWEEP"
+FAKES: dict[str, type[FakeCluster]] = {"slurm": FakeSlurm, "pbs": FakePbs}
 _EVENTS = (
     "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.truncate", "os.utime",
     "os.fork", "os.posix_spawn", "subprocess.Popen",
@@ -90,7 +93,7 @@ def exa(log: Path, *args: str, killed_at: int = 0) -> int:
 
 
 def _wait_for_the_left_behind() -> None:
-    """An sbatch whose exa was killed goes on; what it makes counts too."""
+    """A submitting command whose exa was killed goes on; what it makes counts too."""
     while left := proc.marked(lambda env: env.get(MARK) == os.environ[MARK]):
         for process in left:
             try:
@@ -101,18 +104,18 @@ def _wait_for_the_left_behind() -> None:
             os.close(fd)
 
 
-def jobs_of(name: str, *, end: bool) -> list[str]:
+def jobs_of(batch: Scheduler, name: str, *, end: bool) -> list[str]:
     """Jobs of a run's first attempts."""
-    slurm = backend.Slurm(Settings({}, dict(os.environ)))
     run_id = new_id(name, unique=True)
-    jobs = [job for n in ("001", "002") for job in slurm.find(f"exa-{run_id}-{n}")]
+    jobs = [job for n in ("001", "002") for job in batch.find(f"exa-{run_id}-{n}")]
     for found in jobs if end else ():
-        slurm.cancel(found)
+        batch.cancel(found)
     return jobs
 
 
-def sweep(home: Path, victim: str, points: Iterable[int]) -> None:
-    fake = FakeSlurm(home / "cluster")
+def sweep(kind: str, home: Path, victim: str, points: Iterable[int]) -> None:
+    fake = FAKES[kind](home / "cluster")
+    batch = make(kind, Settings({}, dict(os.environ)))
     for number in points:
         # No other sweep's: real Slurm remembers ended jobs by their names.
         name = f"{victim}{number}-{os.getpid()}"
@@ -126,29 +129,30 @@ def sweep(home: Path, victim: str, points: Iterable[int]) -> None:
             killed = exa(log, *words, killed_at=number)
         there = list((home / "runs").glob(f"{name}-????"))
         again = exa(log, "resume", name) if there else exa(log, *words)
-        jobs = len(jobs_of(name, end=not fake.folder.exists()))
+        jobs = len(jobs_of(batch, name, end=not fake.folder.exists()))
         record = {"at": number, "killed": killed, "run": bool(there), "again": again, "jobs": jobs}
         print(json.dumps(record), flush=True)
         if killed != -signal.SIGKILL:
             return
 
 
-def _cut_off(log: Path, fake: FakeSlurm, words: list[str], *, made: bool) -> None:
-    """Run a submit until its sbatch hangs, and kill both."""
-    fake.fault("sbatch", "hang+job" if made else "hang")
-    calls, jobs = fake.count("sbatch"), len(fake.all())
+def _cut_off(log: Path, fake: FakeCluster, words: list[str], *, made: bool) -> None:
+    """Run a submit until its submitting command hangs, and kill both."""
+    submitting = fake.commands[0]
+    fake.fault(submitting, "hang+job" if made else "hang")
+    calls, jobs = fake.count(submitting), len(fake.all())
     pid = os.fork()
     if pid == 0:
         _redirect(log)
         os._exit(main.run(words, True))
-    while fake.count("sbatch") == calls or (made and len(fake.all()) == jobs):
+    while fake.count(submitting) == calls or (made and len(fake.all()) == jobs):
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     for process in proc.marked(lambda env: env.get(MARK) == os.environ[MARK]):
         proc.send(process, signal.SIGKILL)
     _wait_for_the_left_behind()
-    fake.fault("sbatch", "none")
+    fake.fault(submitting, "none")
 
 
 def _redirect(log: Path) -> None:
@@ -163,5 +167,5 @@ def read_points(words: list[str]) -> Iterable[int]:
 
 
 if __name__ == "__main__":
-    os.chdir(sys.argv[1])
-    sweep(Path(sys.argv[1]), sys.argv[2], read_points(sys.argv[3:]))
+    os.chdir(sys.argv[2])
+    sweep(sys.argv[1], Path(sys.argv[2]), sys.argv[3], read_points(sys.argv[4:]))

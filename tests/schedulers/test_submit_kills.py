@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_slurm import FakeSlurm
+from fake_cluster import FakeCluster
 from lab.cluster import Cluster
 from run_maker import profile
 from sweeper import MARK
@@ -40,17 +40,19 @@ SHARDS = 4
 HERE = Path(__file__).parent
 
 
-def sweep(home: Path, env: dict[str, str], victim: str, *points: str) -> list[dict[str, Any]]:
+def sweep(
+    kind: str, home: Path, env: dict[str, str], victim: str, *points: str
+) -> list[dict[str, Any]]:
     """Kill ``victim`` at each point. Every outcome, each checked to be one job and no fault."""
     data = home / "data"
     data.mkdir()
     (data / "manifest.json").write_text(json.dumps({"vocab": 320, "data_id": "x" * 32}))
     (home / "run.toml").write_text(RUNFILE.format(data=str(data)))
-    profile(home, retry_s=20.0)
+    profile(home, retry_s=20.0, kind=kind)
     own = {"EXA_RUNS": str(home / "runs"), "EXA_CACHE": str(home / "cache"), MARK: str(home)}
     path = f"{HERE}{os.pathsep}{HERE.parents[1]}"
     done = subprocess.run(
-        [sys.executable, str(HERE / "sweeper.py"), str(home), victim, *points],
+        [sys.executable, str(HERE / "sweeper.py"), kind, str(home), victim, *points],
         env={**env, **own, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -64,13 +66,15 @@ def sweep(home: Path, env: dict[str, str], victim: str, *points: str) -> list[di
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["slurm", "pbs"])
 @pytest.mark.parametrize("victim", ["submit", "resume"])
 @pytest.mark.parametrize("shard", range(1, SHARDS + 1))
 def test_killed_at_any_effect_it_ends_in_one_job(
-    fake: FakeSlurm, tmp_path: Path, shard: int, victim: str
+    request: pytest.FixtureRequest, tmp_path: Path, shard: int, victim: str, kind: str
 ) -> None:
+    fake: FakeCluster = request.getfixturevalue("fake" if kind == "slurm" else "fake_pbs")
     fake.hold()
-    outcomes = sweep(tmp_path, fake.env, victim, f"{shard}:{SHARDS}")
+    outcomes = sweep(kind, tmp_path, fake.env, victim, f"{shard}:{SHARDS}")
     names = [job["name"] for job in fake.all()]
     assert len(set(names)) == len(names) == len(outcomes)
     # All places were tried: at the last of them the victim had come to its end.
@@ -84,5 +88,5 @@ def test_killed_at_random_effects_it_ends_in_one_job_of_real_slurm(
 ) -> None:
     _slurm.calm()
     points = sorted(random.sample(range(1, 80), 6))
-    outcomes = sweep(tmp_path, {**os.environ, **_slurm.env}, "submit", *map(str, points))
+    outcomes = sweep("slurm", tmp_path, {**os.environ, **_slurm.env}, "submit", *map(str, points))
     assert [outcome["at"] for outcome in outcomes] == points
