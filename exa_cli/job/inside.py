@@ -3,7 +3,7 @@
 | | Slurm | PBS | else |
 |---|---|---|---|
 | nodes | SLURM_JOB_NODELIST | lines of $PBS_NODEFILE, once each | this machine |
-| end | SLURM_JOB_END_TIME (newer ones), else ``squeue -o %L`` | not asked | not asked |
+| end | SLURM_JOB_END_TIME (newer ones), else squeue | ``qstat -f``: stime + walltime | – |
 | starts before | SLURM_RESTART_COUNT, unset the first time | not told | not told |
 
 Slurm 22.05 sets no SLURM_JOB_END_TIME (recordings: slurm/INDEX, 30), PBS one line a chunk or
@@ -21,6 +21,7 @@ from pathlib import Path
 from exa_cli.base import proc
 from exa_cli.base.errors import Invalid, Unreachable
 from exa_cli.job.hostlist import expand
+from exa_cli.schedulers.pbs import environment, read
 
 ASK_TIMEOUT_S = 20
 
@@ -91,8 +92,25 @@ def restarts(environ: Mapping[str, str]) -> int | None:
 
 def end(kind: str, environ: Mapping[str, str], now: float) -> float | None:
     """When the batch system will end this job, in seconds since the epoch; None = unknown."""
-    if kind != "slurm":
+    if kind == "slurm":
+        return _slurm_end(environ, now)
+    return _pbs_end(environ) if kind == "pbs" else None
+
+
+def _pbs_end(environ: Mapping[str, str]) -> float | None:
+    """A job of PBS is ended later than that, when its node next looks; never before."""
+    argv = ["qstat", "-f", environ.get("PBS_JOBID", "")]
+    try:
+        answer = proc.run(argv, timeout=ASK_TIMEOUT_S, env=environment.of_question(environ))
+    except Unreachable:
         return None
+    row = next(iter(read.qstat(answer.out)), None)
+    if row is None or row.started is None or row.walltime_s is None:
+        return None
+    return row.started + row.walltime_s
+
+
+def _slurm_end(environ: Mapping[str, str], now: float) -> float | None:
     told = environ.get("SLURM_JOB_END_TIME", "")
     if told.isascii() and told.isdigit():
         return float(told)

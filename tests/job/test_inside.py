@@ -110,3 +110,34 @@ def test_without_the_command_the_end_is_unknown(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("environ", "count"), [({}, None), ({"SLURM_RESTART_COUNT": "2"}, 2)])
 def test_the_starts_before_this_one_are_counted_by_slurm(environ, count):
     assert inside.restarts(environ) == count
+
+
+QSTAT = """#!/bin/sh
+printf 'Job Id: 7.pbs\\n    Resource_List.walltime = %s\\n    stime = %s\\n    substate = 42\\n' "$W" "$S"
+exit ${CODE:-0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("walltime", "started", "end"),
+    [
+        ("00:10:00", "Thu Jan  1 00:00:10 1970", 610.0),
+        ("", "Thu Jan  1 00:00:10 1970", None),
+        ("00:10:00", "soon", None),
+    ],
+)
+def test_the_end_of_a_job_of_pbs_is_its_start_and_its_walltime(
+    tmp_path, monkeypatch, walltime, started, end
+):
+    program = tmp_path / "qstat"
+    program.write_text(QSTAT)
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PBS_JOBID": "7.pbs", "W": walltime, "S": started}
+    monkeypatch.setenv("PATH", env["PATH"])
+    assert inside.end("pbs", env, 0.0) == end
+
+
+def test_the_end_is_unknown_where_nobody_can_be_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert inside.end("pbs", {"PBS_JOBID": "7"}, 0.0) is None
+    assert inside.end("local", {}, 0.0) is None

@@ -160,7 +160,10 @@ def _run_job(pbs: FakePbs, number: str) -> int:
         return 0
     home = pbs.folder / "home"
     home.mkdir(exist_ok=True)
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "PBS_JOBID": full(number)}
+    nodes = pbs.folder / f"{number}.nodes"
+    nodes.write_text(f"{os.uname().nodename}\n")
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "PBS_JOBID": full(number),
+           "PBS_NODEFILE": str(nodes)}  # fmt: skip
     out = open(pbs.folder / f"{number}.OU", "w")  # noqa: SIM115
     # The login shell reads the path of the script on its standard input (recorded).
     child = subprocess.Popen(

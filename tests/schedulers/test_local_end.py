@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Jobs, wait_end, wait_for
+from scheduler_kit import Jobs, wait_end, wait_for
 
 from exa_cli.base import proc
 from exa_cli.base.errors import NotFound, Refused

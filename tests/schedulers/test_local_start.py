@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import wait_end
+from scheduler_kit import wait_end
 
 from exa_cli.base import proc
 from exa_cli.schedulers.local.start import Program, at_gate

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Jobs, wait_end
+from scheduler_kit import Jobs, wait_end
 
 from exa_cli.base import proc
 from exa_cli.base.errors import Refused, Unreachable

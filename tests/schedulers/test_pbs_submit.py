@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import pbs_on
 from fake_pbs import FakePbs
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded_answers import recorded
+from scheduler_kit import pbs_on
 
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.pbs import backend, outcome

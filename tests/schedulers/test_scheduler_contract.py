@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Jobs
 from fake_slurm import FakeSlurm
+from scheduler_kit import Jobs
 
 from exa_cli.base.errors import NotFound, Refused
 from exa_cli.schedulers.local import spool

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import slurm_on
 from fake_slurm import FakeSlurm
+from scheduler_kit import slurm_on
 
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.slurm.backend import Slurm

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import slurm_on
 from fake_slurm import FakeSlurm
 from hypothesis import given
 from hypothesis import strategies as st
 from recorded_answers import recorded
+from scheduler_kit import slurm_on
 
 from exa_cli.base.errors import Refused, Unreachable
 from exa_cli.schedulers.retry import Patience, pause

@@ -1,0 +1,91 @@
+"""The main job on PBS, whose commands behave as recorded: one node, and scripts really run."""
+
+import pytest
+from fake_pbs import FakePbs
+
+from exa_cli.base.errors import Refused, Unreachable
+
+SITE = """
+inherits = "pbs"
+
+[scheduler]
+poll_s = 0.5
+
+[directives]
+A = false
+
+[node]
+count = 1
+ranks_per_node = 2
+cpus = 2
+gpus = 0
+
+[launcher]
+kind = "mpich"
+command = ["mpiexec", "-rmk", "user", "-launcher", "fork", "-n", "{ranks}"]
+agents = ["mpiexec", "-rmk", "user", "-launcher", "fork", "-n", "{ranks}"]
+
+[torch]
+device = "cpu"
+backend = "gloo"
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def server(tmp_path):
+    made = FakePbs(tmp_path / "pbs").install()
+    yield made
+    made.end_all()
+
+
+@pytest.fixture
+def there(exa, server):
+    site = exa.home / "hill.toml"
+    local = f'[local_storage]\npath = "{exa.home}/nvme-{{uid}}"\n'
+    site.write_text(SITE + local)
+    exa.env |= {"PATH": server.env["PATH"], "EXA_SITE": str(site)}
+    return exa
+
+
+def test_a_run_trains_to_its_end_and_its_script_is_the_dry_run(there, server):
+    there.submit("whole", "--wait", settings={"train.steps": 10})
+    status = there.json("status", "whole")
+    assert (status["state"], status["step"]) == ("done", 10)
+    (job,) = server.all()
+    assert job["script"] == (there.run_dir("whole") / "attempts/001/script.sh").read_text()
+    assert "ended: finished" in there("logs", "whole").stdout
+
+
+def test_a_cancelled_run_saves_and_goes_on_when_it_is_forced(there, server):
+    there.submit("stop", settings={"train.steps": 60})
+    there.wait_until(lambda: (there.json("status", "stop")["step"] or 0) >= 5)
+    there("cancel", "stop")
+    there.wait_until(lambda: there.json("status", "stop")["state"] == "cancelled")
+    there.wait_until(lambda: server.all()[0]["state"] == "F")
+    there("resume", "stop", expect=3)
+    there("resume", "stop", "--force", "--wait")
+    status = there.json("status", "stop")
+    assert (status["state"], status["step"]) == ("done", 60)
+    assert status["attempts"][1]["first_step"] > 1
+
+
+def test_what_pbs_refuses_is_told_in_its_words(there, server):
+    server.fault("qsub", "hook")
+    refused = there.submit("no", expect=Refused.code)
+    assert "Please give a valid account" in refused.stderr
+    server.fault("qsub", "none")
+    there("resume", "no", "--wait")
+
+
+def test_while_the_server_is_away_nothing_is_assumed(there, server):
+    there.submit("alone", settings={"train.steps": 20})
+    server.fault("qstat", "down")
+    there.wait_until(lambda: server.all()[0]["state"] == "F")
+    status = there.json("status", "alone")
+    # The run's own journal knows its end; the server is not needed for that.
+    assert status["state"] == "done"
+    there.submit("queued", settings={"train.steps": 5})
+    there("status", "queued", "--json", expect=Unreachable.code)
+    server.fault("qstat", "none")
