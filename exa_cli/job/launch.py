@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import exa_cli
 from exa_cli.arith import families
 from exa_cli.base import proc
 from exa_cli.base.errors import ExaError, Unreachable
@@ -65,26 +66,51 @@ def environment(here: Allocation) -> dict[str, str]:
         "OMP_NUM_THREADS": str(here.plan["train"]["threads"]),
         "PYTHONUNBUFFERED": "1",
     }
+    if here.plan.get("image"):
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, [EXA, os.environ.get("PYTHONPATH")]))
     return {**os.environ, **own}
 
 
 def under_launcher(here: Allocation, module: str, *args: str) -> list[str]:
-    """argv of a Python module, once per rank, by the site's launcher."""
-    return _launch_line(here, _bound(here), here.world, module, *args)
+    """argv of a Python module, once per rank, by the site's launcher, in the site's container."""
+    return _launch_line(here, _bound(here), here.world, module, *args, python=_boxed(here))
 
 
 def _launch_line(
-    here: Allocation, launcher: Launcher, world: int, module: str, *args: str
+    here: Allocation,
+    launcher: Launcher,
+    world: int,
+    module: str,
+    *args: str,
+    python: Sequence[str] = (),
 ) -> list[str]:
     return command(
         launcher,
         world=world,
         nodes=len(here.nodes),
-        program=[sys.executable, "-m", module, *args],
+        program=[*(python or [sys.executable]), "-m", module, *args],
         cpus_per_rank=here.cpus_per_rank,
         hostfile=None if here.site.node.virtual else here.folder / "hosts",
         seats=_seat_list(here),
     )
+
+
+EXA = str(Path(exa_cli.__file__).parents[1])
+"""Where exa's own packages lie; in a container they are the same."""
+
+
+def _boxed(here: Allocation) -> list[str]:
+    """What runs Python where ranks run: in a container, if the run has an image."""
+    image, box = here.plan.get("image"), here.site.container
+    if not image:
+        return []
+    data = here.plan.get("data") or here.plan["program"]
+    folders = (here.run.path, data.get("dir") or data["directory"], here.base, EXA, *box.binds)
+    shown = [word.replace("{path}", str(f)) for f in dict.fromkeys(folders) for word in box.bind]
+    words: list[str] = []
+    for word in box.command:
+        words += shown if word == "{binds}" else [word.replace("{image}", image)]
+    return [*words, box.python]
 
 
 def _seat_list(here: Allocation) -> str | None:

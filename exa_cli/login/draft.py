@@ -30,8 +30,9 @@ from exa_cli.sites.choice import queue_for
 from exa_cli.sites.detect import cores, cpus_per_rank, has_bf16_units
 from exa_cli.sites.load import LoadedSite, load_site
 from exa_cli.sites.schema import SiteProfile
+from exa_cli.sites.software import Env
 from exa_cli.spec import runfile, times, toml
-from exa_cli.spec.declare import AUTO, UNKNOWN
+from exa_cli.spec.declare import AUTO, UNKNOWN, nearest
 from exa_cli.spec.runfile import RunFile
 from exa_cli.spec.toml import TomlDoc
 
@@ -86,7 +87,27 @@ class Draft:
             plan = freeze_program(self.run, here, str(self.base), run_id)
         else:
             plan = freeze(self.run, here, facts, run_id)
-        return {**plan, "site": self.profile.site.name, "scheduler": self.profile.scheduler.kind}
+        return {
+            **plan,
+            "image": self.image,
+            "site": self.profile.site.name,
+            "scheduler": self.profile.scheduler.kind,
+        }
+
+    @property
+    def image(self) -> str | None:
+        """The container image that ranks run in. Raises Invalid where there is no runtime."""
+        asked, box = self.run.train.image, self.profile.container
+        image = asked or box.image
+        if image == "none":
+            return None
+        if not box.command:
+            raise Invalid(
+                f"the site {self.profile.site.name} has no container runtime",
+                where=self.doc.where(("train", "image")),
+                hint="leave it out, or give container.command in the site's profile",
+            )
+        return image
 
 
 def draft(path: Path, options: Options) -> Draft:
@@ -163,7 +184,7 @@ def parts(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any
         tag=request["tag"],
         python=Path(request["python"]),
         modules=module_lines(made.profile.modules, lambda key: _place(made, "modules", key)),
-        environment=_variables(made, plan["env"]),
+        environment=_variables(made, plan["env"], request["nodes"]),
         prologue=commands(dialect, _lines(made, "prologue")),
     )
 
@@ -278,8 +299,11 @@ def _lines(made: Draft, key: str) -> tuple[Line, ...]:
     )
 
 
-def _variables(made: Draft, env: dict[str, str]) -> tuple[Variable, ...]:
-    """What the script exports: the site's sets in their order, then the run's own; later wins."""
+def _variables(made: Draft, env: dict[str, str], nodes: int) -> tuple[Variable, ...]:
+    """What the script exports: the site's sets in their order, then the run's own; later wins.
+
+    Raises Invalid for a set that the site does not have.
+    """
     profile = made.profile
     found: dict[str, Variable] = {}
 
@@ -289,10 +313,34 @@ def _variables(made: Draft, env: dict[str, str]) -> tuple[Variable, ...]:
     if profile.rendezvous.interface != UNKNOWN:
         names = dict.fromkeys(_INTERFACE[profile.torch.backend], profile.rendezvous.interface)
         add(names, lambda _: _place(made, "rendezvous", "interface"))
-    for number, each in enumerate(profile.env):
+    lists: list[Variable] = []
+    for number, each in _sets(made, nodes):
         add(each.variables, partial(_place, made, "env", str(number), "variables"))
+        where = partial(_place, made, "env", str(number), "prepend")
+        lists += [Variable(n, text, where(n), before=True) for n, text in each.prepend.items()]
+    for mode in profile.accelerator.mode:
+        if mode.default and mode.variable and mode.value is not None:
+            add({mode.variable: mode.value}, lambda _: _place(made, "accelerator", "mode"))
     add(env, lambda name: made.doc.where(("env", name)))
-    return tuple(found.values())
+    return (*found.values(), *lists)
+
+
+def _sets(made: Draft, nodes: int) -> list[tuple[int, Env]]:
+    """The site's sets of variables that a job of so many nodes gets, with their numbers."""
+    asked, known = made.run.script.sets, [each.name for each in made.profile.env]
+    if missing := [name for name in asked if name not in known]:
+        raise Invalid(
+            f"{made.profile.site.name} has no set of variables {missing[0]!r}",
+            where=made.doc.where(("script", "sets")),
+            hint=nearest(missing[0], known),
+        )
+    return [
+        (number, each)
+        for number, each in enumerate(made.profile.env)
+        if (each.default or each.name in asked)
+        and each.min_nodes <= nodes
+        and (each.max_nodes == UNKNOWN or nodes <= each.max_nodes)
+    ]
 
 
 _INTERFACE = {

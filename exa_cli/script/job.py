@@ -27,11 +27,13 @@ LOOK = 70
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable the script exports, and where it comes from."""
+    """A variable the script exports, and where it comes from; ``before``: its value is put
+    before what the variable holds."""
 
     name: str
     value: str
     origin: str
+    before: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +99,13 @@ def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:
     faults: list[ExaError] = []
     seen = dict.fromkeys(marks.ALL, "exa itself")
     for variable in variables:
-        if variable.name in seen:
+        if variable.name in seen and not variable.before:
             what = f"{variable.name} is set by {seen[variable.name]} already"
             faults.append(Invalid(what, where=variable.origin))
         seen.setdefault(variable.name, variable.origin)
         try:
-            lines.append(Line(quote.export(variable.name, variable.value), variable.origin))
+            write = quote.prepend if variable.before else quote.export
+            lines.append(Line(write(variable.name, variable.value), variable.origin))
         except Invalid as error:
             faults.append(Invalid(error.what, where=variable.origin, hint=error.hint))
     if faults:

@@ -67,6 +67,11 @@ def export(name: str, value: str) -> Shell:
     return Shell(f"export {name}={word(value, f'the value of {name}')}")
 
 
+def prepend(name: str, value: str) -> Shell:
+    """``export NAME=VALUE`` and what the variable held, a colon between. Raises Invalid."""
+    return Shell(export(name, value) + f'"${{{name}:+:${name}}}"')
+
+
 def command(argv: tuple[str, ...]) -> Shell:
     """A command line. The program's name must not begin with a dash."""
     if not argv or not argv[0] or argv[0].startswith("-"):

@@ -60,8 +60,20 @@ class Env(Sourced):
     """A set of variables that belong together."""
 
     name: str = key(help="What it is for.")
+    default: bool = key(
+        True, help="Whether every job gets it; else a run asks for it by name, in script.sets."
+    )
+    min_nodes: int = key(1, help="Fewest nodes of a job that gets it.", minimum=1, unit="nodes")
+    max_nodes: int | Unknown = key(
+        UNKNOWN, help="Most nodes of a job that gets it.", minimum=1, unit="nodes"
+    )
     variables: dict[str, str] = key(
         {}, help="Exported in every job; the run file's [env] wins.", check=legal_environment
+    )
+    prepend: dict[str, str] = key(
+        {},
+        help="Put before what a list such as LD_LIBRARY_PATH holds, a colon between.",
+        check=legal_environment,
     )
 
 
@@ -143,7 +155,19 @@ class Staging(Sourced):
 class Container(Sourced):
     """The container that ranks run in; the supervisor stays outside."""
 
-    runtime: str | No = key("none", help="The program that starts it.")
+    command: tuple[str, ...] = key(
+        (),
+        help="What runs a program in it, word by word: {image} is the image, and the word {binds} "
+        "stands for the words of all directories. Empty = no container.",
+    )
+    bind: tuple[str, ...] = key(
+        (), help="Words that show it one directory, {path}, under the same name."
+    )
+    binds: tuple[str, ...] = key(
+        (), help="Directories it sees beside the run's, the data's and the node-local one."
+    )
+    image: str | No = key("none", help="The image; a run's train.image wins.")
+    python: str = key("python3", help="The interpreter in it, which needs exa's requirements.")
     needed: bool | Unknown = key(UNKNOWN, help="Whether torch is there in a container only.")
     note: str | None = key(None, help="What else to know, in a line.")
 

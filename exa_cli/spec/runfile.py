@@ -165,6 +165,11 @@ class Train:
         AUTO, help="CPU threads of a rank; auto = the node's cores over its ranks.", minimum=1
     )
     compile: bool = key(False, help="Run blocks through torch.compile.")
+    image: str | None = key(
+        None,
+        help="Container image that ranks run in, where the site has a runtime; absent = the "
+        "site's, none = no container.",
+    )
     command: tuple[str, ...] = key(
         (),
         help="A program of your own, word by word, that each rank runs in place of exa's trainer "
@@ -231,6 +236,9 @@ class Script:
         "",
         help="Commands for bash, run on the first node after modules and variables are set.",
         check=_whole_lines,
+    )
+    sets: tuple[str, ...] = key(
+        (), help="Sets of variables that the site has and does not set by itself, by name."
     )
     rehearse: bool = key(
         True,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import textwrap
 
 import pytest
@@ -125,6 +126,44 @@ def test_a_seat_that_the_machine_does_not_have_stops_the_run_before_it_trains(ex
     (attempt,) = exa.json("status", "own")["attempts"]
     assert attempt["cause"] == "launch-failed"
     assert "cannot be bound to CPUs 1023" in " ".join(attempt["evidence"])
+
+
+BOX = """
+inherits = "local"
+[container]
+command = ["{home}/box", "{{binds}}", "{{image}}"]
+bind = ["-b", "{{path}}"]
+binds = ["/opt/shared"]
+python = "{python}"
+"""
+
+
+@pytest.mark.slow
+def test_ranks_run_in_the_container_and_the_supervisor_does_not(exa):
+    box = exa.home / "box"
+    box.write_text(
+        f'#!/bin/sh\necho "$@" >> "{exa.home}/boxed"\n'
+        'while [ "$1" = -b ]; do shift 2; done\nshift\nexec env IN_BOX=1 "$@"\n'
+    )
+    box.chmod(0o755)
+    site = exa.home / "boxed.toml"
+    site.write_text(BOX.format(home=exa.home, python=sys.executable))
+    settings = {"train.steps": 5, "train.image": "'/images/my torch.sif'"}
+    exa.submit("boxed", "--site", site, "--wait", settings=settings)
+    assert exa.json("status", "boxed")["state"] == "done"
+    started = (exa.home / "boxed").read_text().splitlines()
+    assert len(started) == 4  # the probe and the training, on two ranks
+    for line in started:
+        for shown in (exa.run_dir("boxed"), exa.data, "/opt/shared", "/images/my torch.sif"):
+            assert str(shown) in line
+        assert "exa_cli.job.rank" in line or "exa_cli.job.probe" in line
+
+
+def test_a_site_without_a_runtime_takes_no_image(exa):
+    path, _ = exa.runfile()
+    words = ("--set", "train.image='/x.sif'", "--dry-run")
+    refused = exa("submit", path, *words, expect=3)
+    assert "no container runtime" in refused.stderr
 
 
 def test_a_plan_shows_what_is_known_and_says_what_is_not_exa_s(exa, submit):

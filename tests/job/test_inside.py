@@ -113,8 +113,7 @@ def test_the_starts_before_this_one_are_counted_by_slurm(environ, count):
 
 
 QSTAT = """#!/bin/sh
-printf 'Job Id: 7.pbs\\n    Resource_List.walltime = %s\\n    stime = %s\\n    substate = 42\\n' "$W" "$S"
-exit ${CODE:-0}
+printf 'Job Id: 7.pbs\\n    Resource_List.walltime = %s\\n    stime = %s\\n' "$W" "$S"
 """
 
 

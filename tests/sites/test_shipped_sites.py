@@ -140,7 +140,9 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
             ]
         ),
         "modules": sorted(["purge", "use", "load", "on_login", *common]),
-        "env": sorted(["name", "variables", *common]),
+        "env": sorted(
+            ["name", "default", "min_nodes", "max_nodes", "variables", "prepend", *common]
+        ),
         "rendezvous": sorted(["interface", *common]),
         "local_storage": sorted(["path", "wiped", "bytes", *common]),
         "filesystems": sorted(
@@ -150,7 +152,9 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
             ]
         ),
         "staging": sorted(["broadcast", "imports", *common]),
-        "container": sorted(["runtime", "needed", "note", *common]),
+        "container": sorted(
+            ["command", "bind", "binds", "image", "python", "needed", "note", *common]
+        ),
         "failures": sorted(
             [
                 *("node_patterns", "not_the_node", "spares", "between_s", "node_requeue_s"),
