@@ -1,13 +1,11 @@
-"""The queue tables of real sites, as their documents stood on the day each names."""
+"""The queue tables of the shipped sites, and tables of a test's own."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from exa_cli.sites.load import load_site
 from exa_cli.sites.schema import SiteProfile, read
 from exa_cli.spec import toml
 
-FOLDER = Path(__file__).parent / "queues"
 SITES = ("polaris", "aurora", "frontier", "lumi")
 
 HEAD = """
@@ -22,7 +20,7 @@ command = ["run", "{{ranks}}"]
 
 
 def site(name: str) -> SiteProfile:
-    return of(name, (FOLDER / f"{name}.toml").read_text())
+    return load_site(name, {}).profile
 
 
 def of(name: str, fragment: str) -> SiteProfile:

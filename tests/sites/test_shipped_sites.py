@@ -40,7 +40,7 @@ WHOLE = [path for path in SHIPPED if path not in STARTERS]
 
 def test_local_works_as_it_stands_and_slurm_after_filling_it_in() -> None:
     assert "local" in [path.stem for path in WHOLE]
-    assert [path.stem for path in STARTERS] == ["slurm"]
+    assert [path.stem for path in STARTERS] == ["pbs", "slurm"]
 
 
 def test_a_starter_that_is_not_filled_in_names_every_key_at_once() -> None:

@@ -120,7 +120,7 @@ def test_a_wrong_name_names_the_nearest_and_all_that_are_known(places: Places) -
     places.put(places.first, "polaris")
     with pytest.raises(NotFound) as caught:
         load_site("polari", places.env)
-    assert caught.value.hint == "did you mean polaris? known: local, polaris, slurm"
+    assert caught.value.hint.startswith("did you mean polaris? known: aurora, ")
 
 
 @pytest.mark.parametrize("name", ["..", "a b", "x\n", "-"])

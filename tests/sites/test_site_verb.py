@@ -103,7 +103,7 @@ def test_a_broken_file_does_not_hide_the_other_sites(site: Verb) -> None:
     site.put("mine", MINE)
     verdicts = {row["site"]: row["verdict"] for row in site.json("list")["sites"]}
     want = {"broken": "faulty", "local": "usable", "mine": "usable", "slurm": "starter"}
-    assert verdicts == want
+    assert verdicts.items() >= want.items()
     assert [line.split()[:2] for line in site("list")[0].splitlines()] == [
         list(pair) for pair in want.items()
     ]
