@@ -65,16 +65,19 @@ def _verdict(wanted: Rehearsal) -> Check:
         where = _stage(wanted, noted)
     if ended.code == 0 and ended.out.rstrip().endswith(DONE):
         return Check(NAME, "ok", "modules and prologue work in a login shell on this node")
-    return Check(NAME, "fault", _words(ended), where, f"mend it, or, if it works in jobs, {_OFF}")
+    return Check(
+        NAME, "fault", _words(ended, text), where, f"mend it, or, if it works in jobs, {_OFF}"
+    )
 
 
 def _stage(wanted: Rehearsal, noted: Path) -> str | None:
     return wanted.stage(noted.read_text()) if noted.exists() else None
 
 
-def _words(ended: proc.Finished) -> str:
+def _words(ended: proc.Finished, script: Path) -> str:
     """What a job would have said last."""
-    lines = [line for line in (ended.err or ended.out).splitlines() if line.strip()]
+    said = (ended.err or ended.out).replace(f"{script}: ", "")
+    lines = [line for line in said.splitlines() if line.strip()]
     how = f"exit status {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
     if ended.code == 0:
         how = "it ended before exa's own program began (exit 0)"
