@@ -24,5 +24,8 @@ setup(
         "exa_kernels": "kernels/exa_kernels",
         **TEMPLATES,
     },
-    package_data={"exa_cli._sites": ["*.toml"], **{name: ["*.j2"] for name in TEMPLATES}},
+    package_data={
+        "exa_cli._sites": ["*.toml", "elsewhere/*.toml"],
+        **{name: ["*.j2"] for name in TEMPLATES},
+    },
 )

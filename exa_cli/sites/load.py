@@ -134,12 +134,21 @@ def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
 def _not_found(name: str, origin: str, env: Mapping[str, str]) -> NotFound:
     import difflib
 
+    if told := _elsewhere(name):
+        return NotFound(told["what"], where=origin, hint=told["instead"])
     names = list(known_sites(env))
     close = difflib.get_close_matches(name, names, n=3)
     guess = "did you mean " + " or ".join(close) + "? " if close else ""
     return NotFound(
         f"there is no site {name!r}", where=origin, hint=f"{guess}known: {', '.join(names)}"
     )
+
+
+def _elsewhere(name: str) -> dict[str, Any] | None:
+    """What is to be said of a name that people ask for and that is no batch site."""
+    path = resources.folder("sites") / "elsewhere" / f"{name.lower()}.toml"
+    known = re.fullmatch(NAME_PATTERN, name) and path.is_file()
+    return toml.load(path).values if known else None
 
 
 def _resolve(

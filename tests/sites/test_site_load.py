@@ -241,3 +241,16 @@ def test_known_sites_are_those_that_would_be_used(places: Places) -> None:
 def test_a_pipe_among_the_profiles_is_none(places: Places) -> None:
     os.mkfifo(places.first / "pipe.toml")
     assert "pipe" not in known_sites(places.env)
+
+
+def test_egi_is_no_batch_site_and_asking_for_it_says_what_to_use(places: Places) -> None:
+    for name in ("egi", "EGI"):
+        with pytest.raises(NotFound, match="EGI is a federation of providers") as caught:
+            load_site(name, places.env)
+        assert caught.value.where == "--site"
+        assert "HTCondor-CE, ARC-CE or DIRAC" in str(caught.value.hint)
+
+
+def test_a_profile_of_one_s_own_may_have_any_name(places: Places) -> None:
+    places.put(places.first, "egi")
+    assert load_site("egi", places.env).profile.site.name == "egi"
