@@ -116,13 +116,17 @@ def test_a_cancelled_run_stays_down_until_it_is_forced_and_goes_on_where_it_was(
 
 
 def test_a_run_goes_on_while_the_controller_is_away(there, slurm):
-    start(there, "alone", 40)
+    start(there, "alone", 120, every=40)
     trains(there, "alone", 5)
     slurm.ctl_stop()
+
     # A scheduler that does not answer is exit code 5, and what the journal knows is shown.
-    trains(there, "alone", 15, expect=Unreachable.code)
-    status = there.json("status", "alone", expect=Unreachable.code)
-    assert (status["state"], status["source"]) == ("unknown", "journal")
+    def goes_on():
+        status = there.json("status", "alone", expect=Unreachable.code)
+        assert (status["state"], status["source"]) == ("unknown", "journal")
+        return status["step"] >= 15
+
+    there.wait_until(goes_on, seconds=200)
     slurm.ctl_start()
     assert ends(there, "alone")["state"] == "done"
 
@@ -159,7 +163,7 @@ def test_with_accounting_the_account_is_charged_or_the_run_refused(exa, slurm_ac
 def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
     there("submit", there.runfile()[0], "--name", "bad", "--queue", "prod", "--wait",
           "--set", "train.microbatch=1", "--set", 'script.prologue="exit 3"',
-          expect=RunFailed.code)  # fmt: skip
+          "--set", "script.rehearse=false", expect=RunFailed.code)  # fmt: skip
 
 
 SAME = {"train.precision": "fp32", "train.threads": 1, "train.microbatch": 1}
