@@ -118,7 +118,7 @@ files (slurm recording 02)."""
 PBS_SHOWN = 15
 """Characters of a job's name in PBS's own lists."""
 
-ACCOUNTS = {"slurm": "account", "pbs": "A"}
+ACCOUNTS = {"gpulab": "owner.projectUrn", "slurm": "account", "pbs": "A"}
 """Batch system → its directive that says who pays. Others have none."""
 
 JOB_IDS = {

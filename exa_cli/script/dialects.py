@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from exa_cli.base.errors import Invalid
 from exa_cli.script.directives import Dialect
+from exa_cli.script.gpulab import GPULAB
 from exa_cli.script.local import LOCAL
 from exa_cli.script.pbs import PBS
 from exa_cli.script.slurm import SLURM
 
-DIALECTS = {"local": LOCAL, "pbs": PBS, "slurm": SLURM}
+DIALECTS = {"gpulab": GPULAB, "local": LOCAL, "pbs": PBS, "slurm": SLURM}
 """Batch system → its dialect. Nothing is written for one that is not in here."""
 
 

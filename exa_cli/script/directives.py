@@ -19,6 +19,10 @@ class Line:
     origin: str
 
 
+Document = Callable[[tuple["Directive", ...], tuple[Line, ...]], tuple[Line, ...]]
+"""Directives and the lines of a script → the lines of the request that holds them all."""
+
+
 @dataclass(frozen=True)
 class Directive:
     """One demand.
@@ -61,6 +65,8 @@ class Dialect:
         ours: key → what to use in its place; exa could not find or plan the job without them.
         slot: the name under which a key and its opposite replace each other.
         join: the directives that several together make, once all layers are laid. Raises Invalid.
+        document: what is submitted, for a batch system that takes another form than a script with
+            directives at its head; None = such a script.
     """
 
     prefix: str
@@ -70,6 +76,7 @@ class Dialect:
     ours: Mapping[str, str] = field(default_factory=dict)
     slot: Callable[[str], str] = str
     join: Callable[[tuple[Directive, ...]], tuple[Directive, ...]] = tuple
+    document: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Directives:
 
     items: tuple[Directive, ...]
     write: Callable[[Directive], str]
+    document: Document | None = None
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """Key and value; of a flag, an empty value."""
@@ -114,7 +122,7 @@ def combine(
     faults += [fault for item in items if (fault := _fault(item))]
     if faults:
         raise several(Invalid, faults)
-    return Directives(dialect.join(items), dialect.write)
+    return Directives(dialect.join(items), dialect.write, dialect.document)
 
 
 def _read(dialect: Dialect, line: Line, faults: list[ExaError]) -> Directive | None:

@@ -85,12 +85,15 @@ def job_script(job: JobScript) -> Script:
         "unreachable": Word(quote.word(str(UNREACHABLE)), "exa's exit codes"),
     }
     blocks = {
-        "directives": Block(job.directives.lines()),
+        "directives": Block(() if job.directives.document else job.directives.lines()),
         "modules": Block(job.modules),
         "environment": Block(exports(job.environment)),
         "prologue": Block(job.prologue),
     }
-    return render(template_of(job.scheduler), {**words, **blocks})
+    script = render(template_of(job.scheduler), {**words, **blocks})
+    if job.directives.document is None:
+        return script
+    return Script(job.directives.document(job.directives.items, script.lines))
 
 
 def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:

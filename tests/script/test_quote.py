@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from exa_cli.base.errors import Invalid
 from exa_cli.script import quote
 from exa_cli.script.dialects import DIALECTS
-from exa_cli.script.directives import Directive
+from exa_cli.script.directives import Directive, Line
+from exa_cli.script.gpulab import GPULAB
 
 NASTY = (
     "",
@@ -131,7 +133,19 @@ def test_what_pbs_might_read_as_something_else_is_refused(value: str) -> None:
         quote.qsub_value(value, "it")
 
 
-@pytest.mark.parametrize("scheduler", sorted(DIALECTS))
+IN_SCRIPTS = sorted(name for name, dialect in DIALECTS.items() if dialect.document is None)
+
+
+@given(st.text(max_size=40), st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_a_request_in_json_holds_any_text_as_it_is(description: str, body: str) -> None:
+    items = (Directive("description", description, "here"),)
+    lines = GPULAB.document(items, (Line(body, "there"),))  # type: ignore[misc]
+    made = json.loads("\n".join(line.text for line in lines))
+    assert made["description"] == description
+    assert made["request"]["docker"]["command"][-1] == body + "\n"
+
+
+@pytest.mark.parametrize("scheduler", IN_SCRIPTS)
 @given(value=st.text(max_size=30) | st.text("\"'\\\\# $`%=-", max_size=12))
 @example(value="a\x85b")
 @example(value="a\u2028b")

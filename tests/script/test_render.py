@@ -101,4 +101,4 @@ def test_shipped_templates_only_substitute_and_jinja2_makes_the_same_of_them(pat
 
 
 def test_templates_are_shipped() -> None:
-    assert [path.parent.name for path in TEMPLATES] == ["local", "pbs", "slurm"]
+    assert [path.parent.name for path in TEMPLATES] == ["gpulab", "local", "pbs", "slurm"]

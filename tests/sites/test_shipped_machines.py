@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from exa_cli.base import resources
+from exa_cli.base.errors import Invalid
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Options
 from exa_cli.runs.rundir import RunDir
@@ -162,3 +164,53 @@ def test_scripts_are_those_that_were_reviewed(name: str, case: str) -> None:
 def test_no_reviewed_script_is_left_without_a_case() -> None:
     wanted = {f"{name}-{case}" for name in MACHINES for case in CASES}
     assert {path.stem for path in GOLDEN.glob("*.sh")} == wanted
+
+
+# GPULab takes a request of its own form
+
+ILABT = """
+[script]
+header = '''
+docker.image = registry/exa:1
+resources.cpuMemoryGb = 16
+resources.gpuModel = A100, V100
+'''
+prologue = '''
+# a comment
+ulimit -n 4096
+'''
+"""
+
+
+def gpulab(run: str = ILABT, nodes: int = 1) -> Any:
+    PROFILES.setdefault("ilabt", load_site("ilabt", {}).profile)
+    return drafted("ilabt", nodes=nodes, run=run)
+
+
+def test_the_request_to_gpulab_is_the_reviewed_one_and_its_command_is_the_script() -> None:
+    text = gpulab()
+    golden = GOLDEN / "ilabt-1-node.json"
+    if os.environ.get("EXA_WRITE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+    asked = json.loads(text)
+    assert asked["request"]["resources"]["gpuModel"] == ["A100", "V100"]
+    *shell, script = asked["request"]["docker"]["command"]
+    assert shell == ["/bin/bash", "-l", "-c"]
+    assert 'exec /work/venv/bin/python -m exa_cli job "$EXA_RUN_DIR"' in script
+
+
+@pytest.mark.parametrize(
+    ("run", "nodes", "said"),
+    [
+        (ILABT, 2, "in one container on one worker, not on 2 nodes"),
+        ("", 1, "the site wants a value for the directive docker.image"),
+        (ILABT.replace("gpuModel", "gpuModell"), 1, "no field 'resources.gpuModell'"),
+        (ILABT.replace("= 16", "= lots"), 1, "must be a whole number"),
+        (f'after = ["1"]{ILABT}', 1, "GPULab has no chaining"),
+    ],
+)
+def test_what_a_request_cannot_say_is_refused(run: str, nodes: int, said: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        gpulab(run, nodes)
+    assert said in str(caught.value)
