@@ -13,6 +13,13 @@ class Value:
     origin: str
 
 
+def product(each: Value | None, times: Value) -> Value | None:
+    """So many of each, a whole number; None where it is not known."""
+    if each is None:
+        return None
+    return Value(str(int(each.text) * int(times.text)), f"{each.origin}, {times.origin}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One job. What is None is not asked for: neither the user nor the site says it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exa_cli.base.errors import ExaError, Invalid, several
-from exa_cli.script.ask import Ask
+from exa_cli.script.ask import Ask, Value
 from exa_cli.script.quote import directive_value
 from exa_cli.sites.schema import FILL_IN
 
@@ -39,6 +39,11 @@ class Directive:
     value: str | bool
     origin: str
     line: str | None = None
+
+
+def said(key: str, value: Value | None) -> Directive | None:
+    """What is asked for as a directive; None for what nobody asks for."""
+    return Directive(key, value.text, value.origin) if value else None
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from exa_cli.base.errors import Invalid
-from exa_cli.script.ask import Ask, Value
-from exa_cli.script.directives import Dialect, Directive, Layers, Line
+from exa_cli.script.ask import Ask, Value, product
+from exa_cli.script.directives import Dialect, Directive, Layers, Line, said
 from exa_cli.spec import times
 from exa_cli.spec.declare import nearest
 
@@ -82,26 +82,16 @@ def _layers(ask: Ask) -> Layers:
             raise Invalid(f"GPULab has no {what}", where=value.origin, hint="leave it out")
     lasts = Value(_duration(ask.walltime), ask.walltime.origin)
     derived = [
-        _said("name", ask.name),
-        _said("resources.cpus", _times(ask.cpus_per_rank, ask.ranks_per_node)),
-        _said("resources.gpus", ask.gpus_per_node or Value("0", "exa: no GPU is asked for")),
-        _said("docker.workingDir", Value(f"{ask.workdir.text}/", ask.workdir.origin)),
-        _said("scheduling.minDuration", lasts),
-        _said("scheduling.maxDuration", lasts),
+        said("name", ask.name),
+        said("resources.cpus", product(ask.cpus_per_rank, ask.ranks_per_node)),
+        said("resources.gpus", ask.gpus_per_node or Value("0", "exa: no GPU is asked for")),
+        said("docker.workingDir", Value(f"{ask.workdir.text}/", ask.workdir.origin)),
+        said("scheduling.minDuration", lasts),
+        said("scheduling.maxDuration", lasts),
         _restartable(ask.requeue),
     ]
-    chosen = [_said("owner.projectUrn", ask.account)]
+    chosen = [said("owner.projectUrn", ask.account)]
     return Layers(tuple(d for d in derived if d), tuple(d for d in chosen if d))
-
-
-def _said(key: str, value: Value | None) -> Directive | None:
-    return Directive(key, value.text, value.origin) if value else None
-
-
-def _times(each: Value | None, ranks: Value) -> Value | None:
-    if each is None:
-        return None
-    return Value(str(int(each.text) * int(ranks.text)), f"{each.origin}, {ranks.origin}")
 
 
 def _duration(walltime: Value) -> str:

@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from exa_cli.base.errors import Invalid
-from exa_cli.script.ask import Ask, Value
-from exa_cli.script.directives import Dialect, Directive, Layers
+from exa_cli.script.ask import Ask, Value, product
+from exa_cli.script.directives import Dialect, Directive, Layers, said
 from exa_cli.script.quote import qsub_value
 
 _PREFIX = "#PBS "
@@ -56,35 +56,25 @@ def _layers(ask: Ask) -> Layers:
     if ask.qos:
         raise Invalid("PBS has no QOS", where=ask.qos.origin, hint="leave it out")
     chunk = {
-        ":ncpus": _times(ask.cpus_per_rank, ask.ranks_per_node),
+        ":ncpus": product(ask.cpus_per_rank, ask.ranks_per_node),
         ":mpiprocs": ask.ranks_per_node,
         ":ngpus": ask.gpus_per_node,
     }
     derived = [
-        _said("N", ask.name),
-        _said("select", ask.nodes),
-        *(_said(key, value) for key, value in chunk.items()),
+        said("N", ask.name),
+        said("select", ask.nodes),
+        *(said(key, value) for key, value in chunk.items()),
         Directive("place", "scatter", "exa: a chunk is a node"),
-        _said("walltime", ask.walltime),
-        _said("filesystems", ask.filesystems),
+        said("walltime", ask.walltime),
+        said("filesystems", ask.filesystems),
         Directive("j", "oe", "exa: one file for all that the script prints"),
         Directive("k", "doe", "exa: output is written where it belongs, not copied there later"),
-        _said("o", _output(ask.folder)),
+        said("o", _output(ask.folder)),
         _requeue(ask.requeue),
-        _said("W depend", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
+        said("W depend", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
     ]
-    chosen = [_said("A", ask.account), _said("q", ask.partition)]
+    chosen = [said("A", ask.account), said("q", ask.partition)]
     return Layers(tuple(d for d in derived if d), tuple(d for d in chosen if d))
-
-
-def _said(key: str, value: Value | None) -> Directive | None:
-    return Directive(key, value.text, value.origin) if value else None
-
-
-def _times(each: Value | None, ranks: Value) -> Value | None:
-    if each is None:
-        return None
-    return Value(str(int(each.text) * int(ranks.text)), f"{each.origin}, {ranks.origin}")
 
 
 def _requeue(wanted: Value | None) -> Directive:

@@ -10,7 +10,7 @@ import shlex
 
 from exa_cli.base.errors import Invalid
 from exa_cli.script.ask import Ask, Value
-from exa_cli.script.directives import Dialect, Directive, Layers
+from exa_cli.script.directives import Dialect, Directive, Layers, said
 from exa_cli.script.quote import sbatch_value
 
 _PREFIX = "#SBATCH "
@@ -54,30 +54,26 @@ def _layers(ask: Ask) -> Layers:
             hint='where a site counts them as licences, its profile says licenses = "…"',
         )
     derived = [
-        _said("job-name", ask.name),
-        _said("nodes", ask.nodes),
-        _said("ntasks-per-node", ask.ranks_per_node),
-        _said("cpus-per-task", ask.cpus_per_rank),
-        _said("gpus-per-node", ask.gpus_per_node),
-        _said("time", ask.walltime),
-        _said("chdir", ask.workdir),
-        _said("output", _file_pattern(ask.folder)),
+        said("job-name", ask.name),
+        said("nodes", ask.nodes),
+        said("ntasks-per-node", ask.ranks_per_node),
+        said("cpus-per-task", ask.cpus_per_rank),
+        said("gpus-per-node", ask.gpus_per_node),
+        said("time", ask.walltime),
+        said("chdir", ask.workdir),
+        said("output", _file_pattern(ask.folder)),
         Directive("open-mode", "append", "exa: a restart must not empty the output"),
         Directive("export", "NONE", "exa: a job does not depend on who submits it from where"),
-        _said("signal", _notice(ask.notice_s)),
+        said("signal", _notice(ask.notice_s)),
         _requeue(ask.requeue),
-        _said("dependency", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
+        said("dependency", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
     ]
     chosen = [
-        _said("account", ask.account),
-        _said("partition", ask.partition),
-        _said("qos", ask.qos),
+        said("account", ask.account),
+        said("partition", ask.partition),
+        said("qos", ask.qos),
     ]
     return Layers(tuple(d for d in derived if d), tuple(d for d in chosen if d))
-
-
-def _said(key: str, value: Value | None) -> Directive | None:
-    return Directive(key, value.text, value.origin) if value else None
 
 
 def _requeue(wanted: Value | None) -> Directive:
