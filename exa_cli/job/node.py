@@ -6,13 +6,14 @@ then one call serves several posts, since processes and shared memory belong to 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exa_cli.base import proc
+from exa_cli.base import marks, proc
 from exa_cli.base.files import read_json
 from exa_cli.job import layout
 from exa_cli.job import sweep as sweeps
@@ -76,7 +77,8 @@ def sweep(posts: Sequence[Post], spare: proc.Process | None = None) -> Swept:
     for post in posts:
         make_private(post.base)
     older = list(_older(posts))
-    swept = _end(posts[0].run_dir, [scratch / SEGMENTS for scratch in older], spare)
+    left = sweeps.run_processes(posts[0].run_dir, spare)
+    swept = _end(left, [scratch / SEGMENTS for scratch in older])
     for scratch in older:
         shutil.rmtree(scratch, ignore_errors=True)
     for post in posts:
@@ -129,12 +131,17 @@ def newest_step(beats: Mapping[int, Mapping[str, Any]]) -> int | None:
 def tidy(
     posts: Sequence[Post], keep: Collection[int], folder: Path, spare: proc.Process | None = None
 ) -> Swept:
-    """Save the logs of the ranks to keep into ``folder``; remove what this life left here."""
+    """Save the logs of the ranks to keep into ``folder``; remove what this life left here.
+
+    Of a later attempt, which may have begun beside us, nothing is touched: to end what is older
+    is the younger one's business.
+    """
     try:
         for post in posts:
             _save_logs(post, keep, folder)
     finally:
-        swept = _end(posts[0].run_dir, [posts[0].segments], spare)
+        left = sweeps.run_processes(posts[0].run_dir, spare, os.environ.get(marks.TAG))
+        swept = _end(left, [posts[0].segments])
         for post in posts:
             shutil.rmtree(post.scratch, ignore_errors=True)
     return swept
@@ -146,8 +153,7 @@ def _save_logs(post: Post, keep: Collection[int], folder: Path) -> None:
             shutil.copyfile(post.log(rank), folder / post.log(rank).name)
 
 
-def _end(run_dir: Path, records: Sequence[Path], spare: proc.Process | None) -> Swept:
-    left = sweeps.run_processes(run_dir, spare)
+def _end(left: list[proc.Process], records: Sequence[Path]) -> Swept:
     names = set().union(*(sweeps.recorded(record) for record in records))
     names = names.union(*(sweeps.segments_of(process.pid) for process in left))
     killed = sweeps.kill(left)

@@ -13,16 +13,20 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from exa_cli.base import clock, proc
+from exa_cli.base import clock, marks, proc
 from exa_cli.base.files import read_json, write_json
 
 SHM = "/dev/shm/"
 
 
-def run_processes(run_dir: Path, spare: proc.Process | None = None) -> list[proc.Process]:
-    """Live processes of a run on this node, all its attempts; never the caller's ancestors.
+def run_processes(
+    run_dir: Path, spare: proc.Process | None = None, tag: str | None = None
+) -> list[proc.Process]:
+    """Live processes of a run on this node, never the caller's ancestors.
 
-    ``spare`` names one process that is left out with its ancestors and all its descendants.
+    Args:
+        spare: one process that is left out with its ancestors and all its descendants.
+        tag: of this attempt only; None = of all attempts.
     """
     spared = spare.pid if spare and proc.alive(spare) else None
     mine = ancestors(os.getpid()) | (ancestors(spared) if spared else set())
@@ -30,7 +34,9 @@ def run_processes(run_dir: Path, spare: proc.Process | None = None) -> list[proc
     found = []
     for pid in proc.pids():
         process = proc.identify(pid) if pid not in mine else None
-        if process and proc.environment(pid).get("EXA_RUN_DIR") == own and proc.alive(process):
+        env = proc.environment(pid) if process else {}
+        ours = env.get(marks.RUN_DIR) == own and tag in (None, env.get(marks.TAG))
+        if process and ours and proc.alive(process):
             found.append(process)
     return [process for process in found if spared not in ancestors(process.pid)]
 

@@ -236,6 +236,19 @@ def test_a_sweep_ends_what_carries_the_runs_directory_and_nothing_else(tmp_path)
             process.wait()
 
 
+def test_an_end_of_one_attempt_leaves_the_next_one_alone(tmp_path):
+    """A job that saves may outlast its cancel, and the next attempt begin beside it."""
+    marked = [{"EXA_RUN_DIR": str(tmp_path), "EXA_TAG": f"exa-x-00{n}"} for n in (1, 2)]
+    old, new = (sleeper(**each) for each in marked)
+    try:
+        assert [p.pid for p in sweep.run_processes(tmp_path, tag="exa-x-001")] == [old.pid]
+        assert {p.pid for p in sweep.run_processes(tmp_path)} == {old.pid, new.pid}
+    finally:
+        for process in (old, new):
+            process.kill()
+            process.wait()
+
+
 def test_a_sweep_never_ends_the_caller_or_its_parents(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom exa_cli.job import sweep\n"

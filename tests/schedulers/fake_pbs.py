@@ -176,6 +176,9 @@ def _run_job(pbs: FakePbs, number: str) -> int:
         child.stdin.write(f"{path}\n")
         child.stdin.close()
     status = child.wait()
+    # The job lasts until the last process of its session: what catches SIGTERM has its time.
+    while _session(child.pid):
+        time.sleep(0.05)
     _note_end(pbs, number, status)
     return 0
 
@@ -278,7 +281,7 @@ def _qdel(pbs: FakePbs, words: list[str]) -> int:
     (pbs.folder / f"cancel.{job['id']}").touch()
     if job.get("pid"):
         # The login shell does not end of it while its script runs.
-        for number in _session(job["pid"]):
+        for number in [*_session(job["pid"]), job["pid"]]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGTERM)
     else:
@@ -287,14 +290,14 @@ def _qdel(pbs: FakePbs, words: list[str]) -> int:
 
 
 def _session(leader: int) -> list[int]:
-    """Pids of a session, its leader last."""
+    """Live pids of a session without its leader."""
     found = []
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and int(entry.name) != leader:
+            if int(fields[3]) == leader != int(entry.name) and fields[0] != "Z":
                 found.append(int(entry.name))
-    return [*found, leader]
+    return found
 
 
 def _qsig(pbs: FakePbs, words: list[str]) -> int:
@@ -302,7 +305,7 @@ def _qsig(pbs: FakePbs, words: list[str]) -> int:
     if job is None or job["state"] != "R":
         sys.stderr.write(f"qsig: Request invalid for state of job {words[-1]}\n")
         return 168
-    for number in _session(job["pid"]):
+    for number in [*_session(job["pid"]), job["pid"]]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, getattr(signal, "SIG" + option(words, "-s")))
     return 0
