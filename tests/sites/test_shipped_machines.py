@@ -120,10 +120,10 @@ def drafted(name: str, *, nodes: int, run: str = "", tmp: Path | None = None) ->
     path.write_text(f'name = "demo"\n[resources]\nwalltime = "01:00:00"\n{told}{run}')
     options = Options(site=name, nodes=nodes, account="proj42")
     made = drafts.draft(path, options)
-    at = RunDir(Path("/work/runs/demo-3f9a"))
+    at = RunDir(Path("/proj/runs/demo-3f9a"))
     plan = made.plan(at.run_id, drafts.expected_data(made))
     request = drafts.request(made, at, "001", plan)
-    return drafts.script(made, at, {**request, "python": "/work/venv/bin/python"}, plan).text
+    return drafts.script(made, at, {**request, "python": "/proj/venv/bin/python"}, plan).text
 
 
 AFTER = {"pbs": 'after = ["4711.server"]\n', "slurm": 'after = ["4711"]\n'}
@@ -197,7 +197,7 @@ def test_the_request_to_gpulab_is_the_reviewed_one_and_its_command_is_the_script
     assert asked["request"]["resources"]["gpuModel"] == ["A100", "V100"]
     *shell, script = asked["request"]["docker"]["command"]
     assert shell == ["/bin/bash", "-l", "-c"]
-    assert 'exec /work/venv/bin/python -m exa_cli job "$EXA_RUN_DIR"' in script
+    assert 'exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR"' in script
 
 
 @pytest.mark.parametrize(

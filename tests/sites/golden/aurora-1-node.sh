@@ -6,22 +6,22 @@
 #PBS -l filesystems=flare
 #PBS -j oe
 #PBS -k doe
-#PBS -o /work/runs/demo-3f9a/attempts/001/
+#PBS -o /proj/runs/demo-3f9a/attempts/001/
 #PBS -r n
 #PBS -A proj42
 #PBS -q capacity
 
 # PBS starts a job in the home directory.
-cd /work/runs/demo-3f9a || exit 5
+cd /proj/runs/demo-3f9a || exit 5
 
 # Every process of this run carries these two; a sweep ends what carries them, nothing else.
-export EXA_RUN_DIR=/work/runs/demo-3f9a
+export EXA_RUN_DIR=/proj/runs/demo-3f9a
 export EXA_TAG=exa-demo-3f9a-001
 
 # A life is one start of this script: PBS may start a job again under the same id, even while its
 # first copy runs on. Its first act is to take the next number: of two copies that start together,
 # mkdir lets one through, and the other ends with status 79.
-lives=/work/runs/demo-3f9a/attempts/001/lives
+lives=/proj/runs/demo-3f9a/attempts/001/lives
 life=1
 while [ -e "$lives/$life" ]; do life=$((life + 1)); done
 mkdir -p "$lives" || exit 5
@@ -49,4 +49,4 @@ export CCL_ATL_TRANSPORT=mpi
 export CCL_KVS_MODE=mpi
 export FI_MR_CACHE_MONITOR=userfaultfd
 export ZE_FLAT_DEVICE_HIERARCHY=FLAT
-exec /work/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"
+exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"

@@ -5,8 +5,8 @@
 #SBATCH --cpus-per-task=32
 #SBATCH --gpus-per-node=4
 #SBATCH --time=01:00:00
-#SBATCH --chdir=/work/runs/demo-3f9a
-#SBATCH --output=/work/runs/demo-3f9a/attempts/001/slurm-%j.out
+#SBATCH --chdir=/proj/runs/demo-3f9a
+#SBATCH --output=/proj/runs/demo-3f9a/attempts/001/slurm-%j.out
 #SBATCH --open-mode=append
 #SBATCH --export=NONE
 #SBATCH --signal=B:USR1@300
@@ -16,7 +16,7 @@
 #SBATCH --qos=regular
 
 # Every process of this run carries these two; a sweep ends what carries them, nothing else.
-export EXA_RUN_DIR=/work/runs/demo-3f9a
+export EXA_RUN_DIR=/proj/runs/demo-3f9a
 export EXA_TAG=exa-demo-3f9a-001
 # What sbatch --export says holds for srun too, unless told otherwise: ranks get all that is set here.
 export SLURM_EXPORT_ENV=ALL
@@ -27,7 +27,7 @@ trap '' USR1
 
 # A life is one start of this script. Its first act is to take the next number: of two copies
 # of this job that start together, mkdir lets one through, and the other ends with status 79.
-lives=/work/runs/demo-3f9a/attempts/001/lives
+lives=/proj/runs/demo-3f9a/attempts/001/lives
 life=1
 while [ -e "$lives/$life" ]; do life=$((life + 1)); done
 mkdir -p "$lives" || exit 5
@@ -45,4 +45,4 @@ module load nccl || exit 70
 module load pytorch || exit 70
 export GLOO_SOCKET_IFNAME=hsn0
 export NCCL_SOCKET_IFNAME=hsn0
-exec /work/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"
+exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"
