@@ -99,12 +99,16 @@ def end(kind: str, environ: Mapping[str, str], now: float) -> float | None:
 
 def _pbs_end(environ: Mapping[str, str]) -> float | None:
     """A job of PBS is ended later than that, when its node next looks; never before."""
-    argv = ["qstat", "-f", environ.get("PBS_JOBID", "")]
+    job = environ.get("PBS_JOBID")
+    if not job:
+        return None  # asked for no job by name, qstat answers with somebody's
+    argv = ["qstat", "-f", job]
     try:
         answer = proc.run(argv, timeout=ASK_TIMEOUT_S, env=environment.of_question(environ))
     except Unreachable:
         return None
-    row = next(iter(read.qstat(answer.out)), None)
+    rows = {row.job_id: row for row in read.qstat(answer.out)}
+    row = rows.get(read.by_id([job], rows).get(job, ""))
     if row is None or row.started is None or row.walltime_s is None:
         return None
     return row.started + row.walltime_s

@@ -81,8 +81,8 @@ def environment(launch: Mapping[str, Any], rank: int) -> dict[str, str]:
 
 def settle(
     here: Allocation, journal: Journal, status: int, stop: str | None, before: Progress
-) -> Progress:
-    """Put into the journal what the trainer would have said itself; where it got to."""
+) -> None:
+    """Put into the journal what the trainer would have said itself."""
     now = progress(here)
     if now.size > before.size:
         journal.append("training")
@@ -90,4 +90,3 @@ def settle(
         journal.append("stopped", step=now.step, reason=stop)
     elif status == 0:
         journal.append("done", step=now.step)
-    return now

@@ -85,9 +85,8 @@ def become(launch: dict[str, Any], rank: int) -> None:
     """Turn into the user's own program. Ends this process when that cannot be started."""
     from exa_cli.job import program
 
-    # What exa needs of signals it leaves as it found it: another program may want the default.
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
+    # SIGTERM and the signals of Slurm's --signal stay ignored, through exec too: a batch system
+    # sends them to every process, and $EXA_STOP asks the program to save. It may handle them.
     os.environ.update(program.environment(launch, rank))
     argv = launch["program"]["argv"]
     try:

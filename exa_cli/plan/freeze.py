@@ -72,12 +72,12 @@ def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> 
     """
     why = _Why({})
     parallel = _parallel(run, machine, why)
-    threads = _threads(run, machine, parallel, why)
+    per_rank = _threads(run, machine, parallel, why)
     return {
         "schema": 1,
         "run": run_id,
         "program": {"argv": list(run.train.command), "directory": folder},
-        "train": {"steps": run.train.steps, "threads": threads},
+        "train": {"steps": run.train.steps, "threads": per_rank},
         "parallel": {key: value for key, value in parallel.items() if key != "engine"},
         "policy": {"stop_before_s": stop_before(run, why)},
         "env": dict(run.env),

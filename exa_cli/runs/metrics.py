@@ -42,4 +42,4 @@ def last(path: Path) -> dict[str, Any] | None:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return None
-    return next((record for record in _records(reversed(lines)) if "loss" in record), None)
+    return next(_records(reversed(lines)), None)

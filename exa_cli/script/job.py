@@ -102,7 +102,7 @@ def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:
     faults: list[ExaError] = []
     seen = dict.fromkeys(marks.ALL, "exa itself")
     for variable in variables:
-        if variable.name in seen and not variable.before:
+        if variable.name in seen and not (variable.before and variable.name not in marks.ALL):
             what = f"{variable.name} is set by {seen[variable.name]} already"
             faults.append(Invalid(what, where=variable.origin))
         seen.setdefault(variable.name, variable.origin)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import textwrap
 
@@ -69,6 +70,30 @@ def test_asked_to_stop_it_saves_and_the_next_attempt_goes_on_where_it_says_it_wa
     assert exa.json("status", "own")["state"] == "done"
     steps = [json.loads(line)["step"] for line in metrics(exa)]
     assert steps == list(range(1, 31))
+
+
+@pytest.mark.slow
+def test_a_cancel_lets_it_save_though_every_process_got_the_batch_system_s_sigterm(exa):
+    (exa.home / "mine.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "rank = os.environ['RANK']\n"
+        "pathlib.Path(f'begun-{rank}').write_text(str(os.getpid()))\n"
+        "while not os.path.exists(os.environ['EXA_STOP']): time.sleep(0.05)\n"
+        "pathlib.Path(f'saved-{rank}').write_text('all of it')\n"
+        "sys.exit(75)\n"
+    )
+    path = exa.home / "own.toml"
+    path.write_text(
+        '[resources]\nwalltime = "00:05:00"\n[train]\ncommand = ["python", "mine.py"]\n'
+    )
+    exa("submit", path, "--name", "own")
+    begun = [exa.home / f"begun-{rank}" for rank in (0, 1)]
+    exa.wait_until(lambda: all(each.exists() and each.read_text() for each in begun))
+    for each in begun:
+        os.kill(int(each.read_text()), signal.SIGTERM)
+    exa("cancel", "own")
+    assert exa.settle("own")["state"] == "cancelled"
+    assert [(exa.home / f"saved-{rank}").read_text() for rank in (0, 1)] == ["all of it"] * 2
 
 
 @pytest.mark.slow

@@ -136,6 +136,18 @@ def test_the_end_of_a_job_of_pbs_is_its_start_and_its_walltime(
     assert inside.end("pbs", env, 0.0) == end
 
 
+@pytest.mark.parametrize("job", [None, "", "8.pbs", "8"])
+def test_another_jobs_end_is_never_taken_for_ones_own(tmp_path, monkeypatch, job):
+    """Without an id qstat prints everybody's jobs."""
+    program = tmp_path / "qstat"
+    program.write_text(QSTAT)
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "W": "00:10:00", "S": "Thu Jan  1 00:00:10 1970"}
+    env |= {} if job is None else {"PBS_JOBID": job}
+    monkeypatch.setenv("PATH", env["PATH"])
+    assert inside.end("pbs", env, 0.0) is None
+
+
 def test_the_end_is_unknown_where_nobody_can_be_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert inside.end("pbs", {"PBS_JOBID": "7"}, 0.0) is None

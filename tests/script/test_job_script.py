@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from exa_cli.base import marks
 from exa_cli.base.errors import Invalid
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Options
@@ -268,6 +269,14 @@ def test_every_bad_variable_is_reported_at_once() -> None:
     assert all(f"line {n}" in str(caught.value) for n in (1, 2, 4))
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("mark", marks.ALL)
+def test_nobody_may_say_what_marks_a_run_s_processes(mark: str, before: bool) -> None:
+    """A sweep ends what carries these: with another value it would end somebody else's."""
+    with pytest.raises(Invalid, match=f"{mark} is set by exa itself"):
+        made(Path("/r"), Variable(mark, "/other", "site.toml:4", before))
+
+
 def test_a_relative_run_directory_is_refused() -> None:
     with pytest.raises(Invalid, match="the run directory must be absolute"):
         made(Path("runs/x"))
@@ -286,11 +295,12 @@ def test_bash_finds_no_fault_in_a_script(name: str, case: Script, tmp_path: Path
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(CASES) if name.startswith("slurm")])
+@pytest.mark.parametrize("name", [n for n in sorted(CASES) if n.startswith(("slurm", "pbs"))])
 def test_directives_come_before_the_first_command(name: str, case: Script) -> None:
-    """sbatch passes over later ones in silence."""
+    """sbatch and qsub pass over later ones in silence."""
+    mark = "#SBATCH" if name.startswith("slurm") else "#PBS"
     first = next(n for n, line in enumerate(case.lines) if line.text and line.text[0] != "#")
-    directives = [n for n, line in enumerate(case.lines) if line.text.startswith("#SBATCH")]
+    directives = [n for n, line in enumerate(case.lines) if line.text.startswith(mark)]
     assert directives == list(range(1, len(directives) + 1))
     assert max(directives) < first
 
