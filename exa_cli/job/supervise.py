@@ -15,7 +15,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, inside, launch
+from exa_cli.job import end, inside, launch, twin
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.node import Swept
@@ -48,6 +48,10 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
     notice = Notice()
     notice.listen()
     with Journal(run.path, journals.writer_name(f"job-{attempt}-{life}")) as journal:
+        if other := twin.accepted_instead(journals.read(run.path), attempt, os.environ):
+            journal.append("twin", accepted=other)
+            say(f"job {other} was accepted in place of this one, which ends")
+            return NOTHING_MORE
         journal.append("life", **_myself(attempt, life))
         try:
             seen, step = _live(run, attempt, life, journal, notice)

@@ -108,7 +108,16 @@ def _by_attempt(events: Iterable[Event]) -> dict[str, _Facts]:
             mine.lives.setdefault(where[1], []).append(event)
         else:
             mine.login.append(event)
+    for mine in facts.values():
+        _forget_twins(mine)
     return dict(sorted(facts.items()))
+
+
+def _forget_twins(facts: _Facts) -> None:
+    """A late twin that ended itself was no life of the attempt: the accepted job's count."""
+    for life, events in list(facts.lives.items()):
+        if any(event.kind == "twin" for event in events):
+            del facts.lives[life]
 
 
 def fold(

@@ -1,5 +1,7 @@
 """The main job on PBS, whose commands behave as recorded: one node, and scripts really run."""
 
+import subprocess
+
 import pytest
 from fake_pbs import FakePbs
 
@@ -77,6 +79,22 @@ def test_what_pbs_refuses_is_told_in_its_words(there, server):
     assert "Please give a valid account" in refused.stderr
     server.fault("qsub", "none")
     there("resume", "no", "--wait")
+
+
+def test_a_twin_that_the_server_makes_late_ends_itself_and_changes_nothing(there, server):
+    there.submit("twice", settings={"train.steps": 60})
+    there.wait_until(lambda: (there.json("status", "twice")["step"] or 0) >= 5)
+    script = there.run_dir("twice") / "attempts/001/script.sh"
+    subprocess.run(["qsub"], input=script.read_bytes(), env=there.env, check=True)
+    there.wait_until(lambda: [job["state"] for job in server.all()[1:]] == ["F"])
+    lives = sorted((there.run_dir("twice") / "attempts/001/lives").iterdir())
+    assert "was accepted in place of this one" in (lives[1] / "stdout.log").read_text()
+    there.wait_until(lambda: there.json("status", "twice")["state"] not in ("queued", "running"))
+    status = there.json("status", "twice")
+    assert (status["state"], status["step"], len(status["attempts"])) == ("done", 60, 1)
+    (attempt,) = status["attempts"]
+    assert attempt["lives"] == 1
+    assert attempt["job_id"].startswith(server.all()[0]["id"])
 
 
 def test_while_the_server_is_away_nothing_is_assumed(there, server):

@@ -59,6 +59,13 @@ def test_an_older_lifes_end_does_not_end_a_job_that_started_again():
     assert story.fold(_001=Observed("running")).state == "running"
 
 
+def test_a_late_twin_is_no_life_of_the_attempt():
+    story = Story().accepted().job("life").job("ended", cause="rank-failure", evidence=["x"])
+    story.job("twin", life=2, accepted="job-001")
+    folded = story.fold(_001=Observed("running"))
+    assert (folded.state, folded.attempts[0].lives) == ("failed", 1)
+
+
 def test_the_supervisors_word_wins_over_a_scheduler_that_lags():
     story = Story().accepted().job("life").job("ended", cause="rank-failure", evidence=["x"])
     folded = story.fold(_001=Observed("running"))

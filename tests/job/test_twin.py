@@ -1,0 +1,37 @@
+"""Of two jobs of one name, the one in the journal runs, and nothing is ended on a guess."""
+
+from __future__ import annotations
+
+import pytest
+
+from exa_cli.job.twin import accepted_instead
+from exa_cli.runs.journal import Event
+
+
+def accepted(attempt: str, job_id: str, scheduler: str = "pbs") -> Event:
+    fields = {"attempt": attempt, "job_id": job_id, "scheduler": scheduler}
+    return Event(0.0, "login-aaaa", 0, "accepted", fields)
+
+
+@pytest.mark.parametrize(
+    ("events", "environ", "instead"),
+    [
+        ([], {"PBS_JOBID": "7.hill"}, None),
+        ([accepted("001", "7.hill")], {"PBS_JOBID": "7.hill"}, None),
+        ([accepted("001", "7")], {"PBS_JOBID": "7.hill"}, None),
+        ([accepted("001", "7.hill")], {"PBS_JOBID": "6.hill"}, "7.hill"),
+        ([accepted("001", "7.hill")], {"PBS_JOBID": "8.hill"}, "7.hill"),
+        ([accepted("001", "7.hill")], {}, None),
+        ([accepted("001", "?")], {"PBS_JOBID": "8.hill"}, None),
+        ([accepted("001", "6"), accepted("001", "7")], {"PBS_JOBID": "6"}, None),
+        ([accepted("002", "7")], {"PBS_JOBID": "6"}, "7"),
+        ([accepted("001", "7"), accepted("002", "8")], {"PBS_JOBID": "7"}, None),
+        ([accepted("001", "7"), accepted("002", "8")], {"PBS_JOBID": "8"}, "7"),
+        ([accepted("000", "5")], {"PBS_JOBID": "6"}, None),
+        ([accepted("001", "7;cl", "slurm")], {"SLURM_JOB_ID": "7", "PBS_JOBID": "1"}, None),
+        ([accepted("001", "7", "slurm")], {"SLURM_JOB_ID": "8"}, "7"),
+        ([accepted("001", "7.here", "local")], {"SLURM_JOB_ID": "8"}, None),
+    ],
+)
+def test_the_accepted_job_runs_and_a_late_twin_ends(events, environ, instead):
+    assert accepted_instead(events, "001", environ) == instead
