@@ -11,12 +11,15 @@ import importlib
 import io
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from exa_cli import __version__
 from exa_cli.base.errors import ExaError, Unreachable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "init": "Write a commented run file that runs as it stands.",
@@ -31,6 +34,7 @@ VERBS = {
     "site": "List, show and check site profiles.",
     "model": "List models; print exact parameters, FLOPs and bytes.",
     "ckpt": "List, verify and export checkpoints.",
+    "completion": "Print what makes a shell complete exa's words.",
 }
 HIDDEN = {"job": "The supervisor; a job script calls it."}
 
@@ -54,6 +58,14 @@ class Verbs(click.Group):
         module = importlib.import_module(f"exa_cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs by their lines here: a TAB loads none of them."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(n, help=h) for n, h in VERBS.items() if n.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -15,22 +15,28 @@ from exa_cli.base import clock
 from exa_cli.base.errors import RunFailed, Unreachable
 from exa_cli.base.files import to_json
 from exa_cli.base.talk import say
+from exa_cli.commands import _complete
 from exa_cli.runs.rundir import RunDir
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-run_argument = click.argument("run", metavar="RUN")
+run_argument = click.argument("run", metavar="RUN", shell_complete=_complete.runs)
 
 
 _ASKED = (
     click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC"),
-    click.option("--site", help="Site profile: a name or a path."),
+    click.option("--site", help="Site profile: a name or a path.", shell_complete=_complete.sites),
     click.option("--name", help="Name of the run; one that is taken is refused."),
     click.option("--nodes", type=click.IntRange(min=1), help="Nodes to ask for."),
     click.option("--walltime", help="Time limit of one job, HH:MM:SS."),
     click.option("--queue", help="Queue or partition."),
     click.option("--account", help="Project or account to charge."),
     click.option(
-        "--set", "settings", multiple=True, metavar="TABLE.KEY=VALUE", help="Override a key."
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="TABLE.KEY=VALUE",
+        help="Override a key.",
+        shell_complete=_complete.keys,
     ),
 )
 

@@ -11,6 +11,7 @@ import click
 from exa_cli.base.errors import Damaged, Findings, Invalid, NotFound, Unreachable
 from exa_cli.base.files import read_json, to_json
 from exa_cli.base.talk import say, warn
+from exa_cli.commands import _complete
 
 if TYPE_CHECKING:
     from exa_cli.checkpoint.select import Accepts
@@ -30,7 +31,7 @@ def command() -> None:
 
 
 @command.command(name="ls")
-@click.argument("run_text", metavar="RUN")
+@click.argument("run_text", metavar="RUN", shell_complete=_complete.runs)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_checkpoints(run_text: str, as_json: bool) -> None:
     """List checkpoints, the newest first; looks at manifests and footers, not at the data.
@@ -55,7 +56,7 @@ def list_checkpoints(run_text: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("run_text", metavar="RUN")
+@click.argument("run_text", metavar="RUN", shell_complete=_complete.runs)
 @click.option("--step", type=click.IntRange(min=0), help="Only checkpoints of this step.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(run_text: str, step: int | None, as_json: bool) -> None:
@@ -82,7 +83,7 @@ def verify(run_text: str, step: int | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("run_text", metavar="RUN")
+@click.argument("run_text", metavar="RUN", shell_complete=_complete.runs)
 @click.argument("step_text", metavar="STEP")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="New directory.")
 @click.option(

@@ -7,6 +7,7 @@ import click
 from exa_cli.arith import report
 from exa_cli.arith.families import preset
 from exa_cli.base.files import to_json
+from exa_cli.commands import _complete
 
 
 @click.group(name="model")
@@ -20,7 +21,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("preset_name", metavar="PRESET")
+@click.argument("preset_name", metavar="PRESET", shell_complete=_complete.presets)
 @click.option("--seq", type=click.IntRange(min=1), help="Tokens per sequence for the FLOPs.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a key.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from exa_cli.base.files import to_json
+from exa_cli.commands import _complete
 from exa_cli.commands._common import emit, json_option
 from exa_cli.login import sites
 
@@ -38,7 +39,7 @@ def list_sites(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name", metavar="[NAME|PATH]", required=False)
+@click.argument("name", metavar="[NAME|PATH]", required=False, shell_complete=_complete.sites)
 @json_option
 def show(name: str | None, as_json: bool) -> None:
     """A profile as exa uses it: with all that it inherits. --json names the place of each key.
@@ -59,7 +60,7 @@ def show(name: str | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name", metavar="[NAME|PATH]", required=False)
+@click.argument("name", metavar="[NAME|PATH]", required=False, shell_complete=_complete.sites)
 @json_option
 def check(name: str | None, as_json: bool) -> None:
     """Every fault of a profile, each with its file, line and key. Exits 3 when there is one.

@@ -8,6 +8,7 @@ import click
 
 from exa_cli.base.errors import Unreachable
 from exa_cli.base.talk import say, warn
+from exa_cli.commands import _complete
 from exa_cli.commands._common import emit, json_option
 from exa_cli.login import observe
 from exa_cli.login.observe import View
@@ -15,7 +16,7 @@ from exa_cli.runs.find import all_runs, find
 
 
 @click.command()
-@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("run", metavar="[RUN]", required=False, shell_complete=_complete.runs)
 @click.option("--watch", is_flag=True, help="Keep looking until the job ends or Ctrl-C.")
 @click.option("--verbose", "-v", is_flag=True, help="Say what was asked of the scheduler.")
 @json_option

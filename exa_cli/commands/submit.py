@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from exa_cli.base.talk import say
+from exa_cli.commands import _complete
 from exa_cli.commands._common import asks_for_a_run, emit, json_option, wait_for
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Draft, Options
@@ -18,7 +19,9 @@ from exa_cli.runs.rundir import RunDir, runs_root
 @asks_for_a_run
 @click.option("--dry-run", is_flag=True, help="Print the script; submit nothing.")
 @click.option("--explain", is_flag=True, help="Print each script line with its origin.")
-@click.option("--diff", metavar="RUN", help="Print what changed in the script since RUN's last.")
+@click.option("--diff", metavar="RUN", help="Print what changed in the script since RUN's last.",
+    shell_complete=_complete.runs,
+)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Show progress until the job ends.")
 @click.option("--wait", is_flag=True, help="Return when the job has ended: 0 done, 8 failed.")
 @json_option
