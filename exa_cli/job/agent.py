@@ -25,11 +25,12 @@ from typing import Any
 from exa_cli.base import clock, proc
 from exa_cli.base.errors import ExaError
 from exa_cli.base.files import read_json
-from exa_cli.job import inside, node
+from exa_cli.job import node
 from exa_cli.job.node import Post
 from exa_cli.job.notice import Notice
 from exa_cli.job.posts import Sign, put_sign, read_posts, sign_file, tidy_ordered
 from exa_cli.runs import claims
+from exa_cli.schedulers import inside
 
 LOOK_S = 0.5
 """Between two looks for the order to tidy."""

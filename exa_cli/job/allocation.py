@@ -11,10 +11,11 @@ from typing import Any
 from exa_cli.base import clock
 from exa_cli.base.errors import Damaged, Invalid
 from exa_cli.base.files import read_json
-from exa_cli.job import inside, layout
+from exa_cli.job import layout
 from exa_cli.job.node import Post
 from exa_cli.job.watch import Limits
 from exa_cli.runs.rundir import RunDir
+from exa_cli.schedulers import inside
 from exa_cli.sites.binding import choose
 from exa_cli.sites.detect import cpus_per_rank
 from exa_cli.sites.load import read_frozen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from exa_cli.job import inside
 from exa_cli.policy.cause import Health
+from exa_cli.schedulers import inside
 
 TORCH_RANGE = ((2, 8), (2, 14))
 """Versions of torch exa is tested with: from the first, below the second."""

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from exa_cli.base import clock, proc
 from exa_cli.base.errors import Invalid, Unreachable
-from exa_cli.job import inside, node, posts
+from exa_cli.job import node, posts
 from exa_cli.job.node import Post
 from exa_cli.job.posts import Sign, Supervisor
+from exa_cli.schedulers import inside
 from exa_cli.staging.copy import Staged
 
 SILENT_S = 60.0

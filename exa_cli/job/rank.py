@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exa_cli.job import inside
+from exa_cli.schedulers import inside
 from exa_cli.sites.cpus import written
 
 

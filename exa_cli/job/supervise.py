@@ -15,7 +15,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import ExaError
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, inside, launch, twin
+from exa_cli.job import end, launch, twin
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.node import Swept
@@ -27,6 +27,7 @@ from exa_cli.runs import journal as journals
 from exa_cli.runs.claims import Claim, claim_next
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
+from exa_cli.schedulers import inside
 
 NOTHING_MORE, CONTINUE, STOP = 0, 75, 70
 """Exit codes of ``exa job``: nothing more to do, can go on, a person has to look."""

@@ -13,7 +13,7 @@ import pytest
 from lab.plugin import running
 from slurm_kit import Lab, events, prepare, wait_until
 
-from exa_cli.job.hostlist import expand
+from exa_cli.schedulers.hostlist import expand
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from exa_cli.base import proc
 from exa_cli.base.errors import Invalid, Unreachable
-from exa_cli.job.hostlist import expand
+from exa_cli.schedulers.hostlist import expand
 from exa_cli.schedulers.pbs import environment, read
 
 ASK_TIMEOUT_S = 20

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from exa_cli.base.errors import Invalid
-from exa_cli.job import inside
+from exa_cli.schedulers import inside
 
 
 def test_an_allocation_of_another_size_than_the_plan_wants_is_refused_with_its_names():

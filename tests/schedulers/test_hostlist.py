@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exa_cli.base.errors import ExaError, Invalid
-from exa_cli.job.hostlist import MOST, expand
+from exa_cli.schedulers.hostlist import MOST, expand
 
 
 # The right column is what scontrol show hostnames of Slurm 22.05.8 prints.
