@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +16,9 @@ from exa_cli.login.draft import Draft, Options
 from exa_cli.login.preflight import preview
 from exa_cli.runs.rundir import RunDir, runs_root
 
+if TYPE_CHECKING:
+    from exa_cli.login.submit import Submission
+
 
 @click.command()
 @asks_for_a_run
@@ -22,6 +27,7 @@ from exa_cli.runs.rundir import RunDir, runs_root
 @click.option("--diff", metavar="RUN", help="Print what changed in the script since RUN's last.",
     shell_complete=_complete.runs,
 )  # fmt: skip
+@click.option("--here", is_flag=True, help="In the allocation of salloc or qsub -I one is in.")
 @click.option("--follow", is_flag=True, help="Show progress until the job ends.")
 @click.option("--wait", is_flag=True, help="Return when the job has ended: 0 done, 8 failed.")
 @json_option
@@ -31,6 +37,7 @@ def command(
     dry_run: bool,
     explain: bool,
     diff: str | None,
+    here: bool,
     follow: bool,
     wait: bool,
     as_json: bool,
@@ -43,21 +50,24 @@ def command(
       exa submit run.toml --name trial --set train.steps=400 --wait
       exa submit run.toml --dry-run
       exa submit run.toml --diff trial
+      salloc --nodes=2 exa submit run.toml --here --follow
     """
     made = drafts.draft(spec, options)
+    if here:
+        made = _fitted(made)
     if diff is not None:
         _show_diff(made, diff, as_json)
         return
     if dry_run or explain:
         _show(made, explain, as_json)
         return
+    if here:
+        _run_here(made, follow, as_json)
+        return
     from exa_cli.login import submit
 
     done = submit.submit(made)
-    if as_json:
-        emit(done.to_json())
-    else:
-        click.echo(done.run.run_id)
+    _answer(done, as_json)
     say(f"submitted {done.run.run_id} to {done.scheduler} as job {done.job_id}: {done.run.path}")
     if follow:
         from exa_cli.commands._watch import follow_run
@@ -65,6 +75,31 @@ def command(
         follow_run(done.run)
     elif wait:
         wait_for(done.run)
+
+
+def _answer(done: Submission, as_json: bool) -> None:
+    if as_json:
+        emit(done.to_json())
+    else:
+        click.echo(done.run.run_id)
+
+
+def _fitted(made: Draft) -> Draft:
+    from exa_cli.login import here
+
+    return here.fitted(made, here.present(made.profile.scheduler.kind, os.environ))
+
+
+def _run_here(made: Draft, follow: bool, as_json: bool) -> None:
+    """Start the run in this allocation, and wait for its end as the script does."""
+    from exa_cli.commands._here import attend
+    from exa_cli.commands._watch import plainly
+    from exa_cli.login import here
+
+    done = here.begin(made)
+    _answer(done, as_json)
+    say(f"{done.run.run_id} runs in this allocation, job {done.job_id}: {done.run.path}")
+    attend(done, plainly(done.run) if follow else lambda: None)
 
 
 def _show_diff(made: Draft, name: str, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from exa_cli.base import clock
 from exa_cli.base.files import read_json
 from exa_cli.job.allocation import Allocation
 from exa_cli.job.nodes import Farewell
@@ -20,6 +21,25 @@ def was_cancelled(here: Allocation) -> bool:
     """Whether the user cancelled this attempt."""
     events = journal.read(here.run.path)
     return any(e.kind == "cancelled" and e.fields.get("attempt") == here.attempt for e in events)
+
+
+class Wish:
+    """A user's cancel of a run in an allocation of the user's own, which no batch system passes
+    on: looked for every few seconds."""
+
+    EVERY_S = 2.0
+
+    def __init__(self, here: Allocation) -> None:
+        self._here = here
+        self._asked = clock.monotonic()
+
+    def notice(self) -> str | None:
+        """SIGTERM, as a batch system would send, once it is cancelled."""
+        now = clock.monotonic()
+        if not self._here.request.get("here") or now - self._asked < self.EVERY_S:
+            return None
+        self._asked = now
+        return "SIGTERM" if was_cancelled(self._here) else None
 
 
 def gather(here: Allocation, status: int, reason: str | None) -> Seen:

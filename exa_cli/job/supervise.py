@@ -170,10 +170,11 @@ def _prepare(here: Allocation, nodes: Nodes, journal: Journal) -> Health | None:
 
 def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice) -> Seen:
     watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
+    wish = end.Wish(here)
 
     def look() -> None:
         glance = nodes.look()
-        notice.take(glance.notice)
+        notice.take(glance.notice or wish.notice())
         for node in glance.silent:
             journal.append("silent", node=node)
             say(f"the agent on {node} gives no sign any more; its ranks go on")

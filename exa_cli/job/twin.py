@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from exa_cli.runs.journal import Event
+from exa_cli.schedulers.inside import OWN_ID
 from exa_cli.schedulers.submission import number
-
-OWN_ID = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID"}
-"""By batch system, the variable in which a job finds its own id."""
 
 
 def accepted_instead(

@@ -38,6 +38,9 @@ def cancel(run: RunDir) -> Cancelled:
         return Cancelled(run.run_id, last.attempt, None, words)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
+    if run.request(last.attempt).get("here"):
+        words = f"cancelled {run.run_id}: it saves and stops; the allocation stays"
+        return Cancelled(run.run_id, last.attempt, last.job_id, words)
     try:
         job_id, words = _end(scheduler.of_run(run), last)
     except Unreachable as error:

@@ -59,7 +59,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Draft:
-    """Everything that is known before a run exists."""
+    """Everything that is known before a run exists. ``here``: the job in whose allocation the
+    run is to be, None when it is to get a job of its own."""
 
     doc: TomlDoc
     run: RunFile
@@ -67,6 +68,7 @@ class Draft:
     name: str
     named: bool
     base: Path
+    here: str | None = None
 
     @property
     def profile(self) -> SiteProfile:
@@ -159,10 +161,13 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "account": made.run.resources.account,
         "workdir": str(run.path),
         "python": sys.executable,
+        **({"here": True} if made.here else {}),
     }
 
 
 def _queue(made: Draft, nodes: int, walltime_s: int) -> Queue | None:
+    if made.here:
+        return None  # the allocation has its queue already
     asked = made.run.resources.queue
     return queue_for(made.profile, nodes, walltime_s, None if asked == AUTO else asked)
 
@@ -284,6 +289,8 @@ def _place(made: Draft, *path: str) -> str:
 
 
 def _site_directives(made: Draft) -> list[Directive]:
+    if made.here:
+        return []  # nobody reads them: the allocation was asked for by hand
     said = made.profile.directives
     return [Directive(k, v, _place(made, "directives", k)) for k, v in said.items()]
 

@@ -32,6 +32,9 @@ from exa_cli.sites.choice import Choice, Job, Rejected, choose, refusals
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
 
+OF_A_JOB = frozenset({"account", "filesystems", "job name", "after"})
+"""Checks of what is asked of a batch system: moot in an allocation that is there already."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -99,11 +102,15 @@ def preview(made: Draft, run: RunDir, *, look: bool = True) -> Preview:
     with _noting("layout", faults):
         plan = made.plan(run.run_id, None if made.program else data or _no_data(made))
     job = _job(made, plan)
-    with _noting("queue", faults):
-        choice = choose(made.profile, job, _given(made.run.resources.queue))
-    written = _write(made, run, plan, faults) if plan and choice else None
-    rendered = written is not None if plan and choice else None
+    if not made.here:
+        with _noting("queue", faults):
+            choice = choose(made.profile, job, _given(made.run.resources.queue))
+    placed = choice or made.here
+    written = _write(made, run, plan, faults) if plan and placed else None
+    rendered = written is not None if plan and placed else None
     checks = preflight(_facts(made, run, plan, data, look, rendered))
+    if made.here:
+        checks = tuple(check for check in checks if check.name not in OF_A_JOB)
     tried = _tried(made, run, written, look)
     return Preview(made, plan, choice, written, job, (*faults, *checks, *tried))
 

@@ -83,10 +83,11 @@ def _concede(run: RunDir, job_id: str, force: bool) -> None:
 
 def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
     last = view.state.attempts[-1] if view.state.attempts else None
-    if last and last.state == "unknown" and not last.job_id:
+    here = bool(last and run.request(last.attempt).get("here"))
+    if last and last.state == "unknown" and not last.job_id and not here:
         say(f"attempt {last.attempt} was being submitted when exa was cut off; finishing that")
         return Resumed(submit.hand_in(run, last.attempt), True, "finished a cut-off submit")
-    if last and last.state == "unknown":
+    if last and last.state == "unknown" and last.job_id:
         _concede(run, last.job_id or "", force)
     best = observe.checkpoint(run)
     if best and best["verdict"] != "good" and not force:

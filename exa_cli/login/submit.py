@@ -133,7 +133,7 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
         job_id = _job_of(run, request, batch, journal, since)
-        return _accept(run, attempt, request, job_id, journal)
+        return accept(run, attempt, request, job_id, journal)
 
 
 def _usable(batch: Scheduler) -> Scheduler:
@@ -195,9 +195,10 @@ def _job_of(
     return answer.job_id
 
 
-def _accept(
+def accept(
     run: RunDir, attempt: str, request: dict[str, Any], job_id: str, journal: Journal
 ) -> Submission:
+    """Write down which job an attempt is."""
     kind = request["scheduler"]
     journal.append("accepted", attempt=attempt, tag=request["tag"], job_id=job_id, scheduler=kind)
     record = {"schema": 1, "job_id": job_id, "scheduler": kind, "tag": request["tag"]}

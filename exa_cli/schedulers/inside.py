@@ -25,12 +25,15 @@ from exa_cli.schedulers.pbs import environment, read
 
 ASK_TIMEOUT_S = 20
 
+OWN_ID = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID"}
+"""By batch system, the variable in which a job finds its own id."""
+
 _LEFT = re.compile(r"(?:(\d+)-)?(\d+(?::\d\d){1,2})", re.ASCII)
 
 
 def nodes(kind: str, environ: Mapping[str, str], count: int) -> tuple[str, ...]:
     """The allocation's nodes in its order. Raises Invalid unless there are ``count`` of them."""
-    names = _nodes(kind, environ)
+    names = told_nodes(kind, environ)
     if len(set(names)) != len(names):
         raise Invalid("a node stands twice in the allocation", where=", ".join(names))
     if len(names) != count:
@@ -42,7 +45,8 @@ def nodes(kind: str, environ: Mapping[str, str], count: int) -> tuple[str, ...]:
     return names
 
 
-def _nodes(kind: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+def told_nodes(kind: str, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The names the batch system told, unchecked. Raises Invalid outside of a job."""
     if kind == "slurm":
         return expand(_told(environ, "SLURM_JOB_NODELIST"))
     if kind == "pbs":

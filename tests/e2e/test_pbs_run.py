@@ -1,5 +1,7 @@
 """The main job on PBS, whose commands behave as recorded: one node, and scripts really run."""
 
+import json
+import os
 import subprocess
 
 import pytest
@@ -95,6 +97,23 @@ def test_a_twin_that_the_server_makes_late_ends_itself_and_changes_nothing(there
     (attempt,) = status["attempts"]
     assert attempt["lives"] == 1
     assert attempt["job_id"].startswith(server.all()[0]["id"])
+
+
+def test_inside_of_qsub_i_a_run_trains_without_another_job(there, server, tmp_path):
+    held = "#PBS -N interactive\nexec sleep 300\n"
+    asked = subprocess.run(["qsub"], input=held, env=there.env, text=True, capture_output=True)
+    there.wait_until(lambda: server.all()[0]["state"] == "R")
+    nodes = tmp_path / "nodes"
+    nodes.write_text(f"{os.uname().nodename}\n")
+    there.env |= {"PBS_JOBID": asked.stdout.strip(), "PBS_NODEFILE": str(nodes)}
+    there.submit("mine", "--here", "--set", "resources.walltime='01:00:00'",
+                 settings={"train.steps": 10})  # fmt: skip
+    status = there.json("status", "mine")
+    assert (status["state"], status["step"]) == ("done", 10)
+    assert status["attempts"][0]["job_id"] == asked.stdout.strip()
+    request = json.loads((there.run_dir("mine") / "attempts/001/request.json").read_text())
+    assert 500 < request["walltime_s"] <= 600  # what PBS has left for that job
+    assert [job["state"] for job in server.all()] == ["R"]
 
 
 def test_while_the_server_is_away_nothing_is_assumed(there, server):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
 from kit import Exa, last_state, losses, processes
@@ -164,6 +165,48 @@ def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
     there("submit", there.runfile()[0], "--name", "bad", "--queue", "prod", "--wait",
           "--set", "train.microbatch=1", "--set", 'script.prologue="exit 3"',
           "--set", "script.rehearse=false", expect=RunFailed.code)  # fmt: skip
+
+
+def in_allocation(exa, name, steps, *words):
+    """``salloc … exa submit --here``, whose site needs an account that nobody gave."""
+    site = exa.home / "lab.toml"
+    site.write_text(site.read_text().replace("account = false", 'account = "fill in"'))
+    argv = ["salloc", "--nodes=2", "--partition=prod", "--time=5", "--exclusive", "--quiet"]
+    settings = [f"train.steps={steps}", "train.microbatch=1", "checkpoint.every=5"]
+    run = exa.argv("submit", exa.runfile()[0], "--name", name, "--here", *words)
+    run += [word for setting in settings for word in ("--set", setting)]
+    return subprocess.Popen(
+        [*argv, *run], env=exa.env, cwd=exa.home, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_in_an_allocation_of_one_s_own_a_run_trains_without_another_job(there, slurm):
+    done = in_allocation(there, "mine", 20, "--json", "--set", "resources.walltime='00:30:00'")
+    out, talk = done.communicate(timeout=240)
+    assert done.returncode == 0, talk
+    status = there.json("status", "mine")
+    assert (status["state"], status["step"]) == ("done", 20)
+    assert json.loads(out)["job_id"] == status["attempts"][0]["job_id"]
+    assert len(slurm.run("squeue", "-h", "-t", "all", "-o", "%i").split()) == 1
+    assert {e["node"] for e in events(there, "mine", "staged")} == {"n1", "n2"}
+    request = json.loads((there.run_dir("mine") / "attempts/001/request.json").read_text())
+    assert 200 < request["walltime_s"] <= 300
+
+
+def test_a_cancel_there_ends_the_run_and_leaves_the_allocation(there, slurm):
+    done = in_allocation(there, "mine", 400)
+    there.wait_until(
+        lambda: (there.home / "runs").exists() and any((there.home / "runs").iterdir())
+    )
+    trains(there, "mine", 5)
+    there("cancel", "mine")
+    _, talk = done.communicate(timeout=120)
+    assert done.returncode == RunFailed.code and "cancelled" in talk
+    status = there.json("status", "mine")
+    assert (status["state"], status["checkpoint"]["verdict"]) == ("cancelled", "good")
+    shown = slurm.run("sh", "-c", "scontrol -o show job " + status["attempts"][0]["job_id"])
+    assert "JobState=CANCELLED" not in shown
 
 
 SAME = {"train.precision": "fp32", "train.threads": 1, "train.microbatch": 1}
