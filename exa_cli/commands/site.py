@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from exa_cli.base.errors import Findings
 from exa_cli.base.files import to_json
+from exa_cli.base.talk import say
 from exa_cli.commands import _complete
 from exa_cli.commands._common import emit, json_option
 from exa_cli.login import sites
@@ -61,23 +63,46 @@ def show(name: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name", metavar="[NAME|PATH]", required=False, shell_complete=_complete.sites)
+@click.option("--live", is_flag=True, help="Compare it with the batch system that runs here.")
 @json_option
-def check(name: str | None, as_json: bool) -> None:
+def check(name: str | None, live: bool, as_json: bool) -> None:
     """Every fault of a profile, each with its file, line and key. Exits 3 when there is one.
+
+    With --live its queues are compared with those of the running batch system: presence,
+    limits, routes, nodes, GPUs. What is true no more is listed, and the exit code is 9.
 
     \b
     Example:
       exa site check ./mycluster.toml
+      exa site check mycluster --live
     """
     found = sites.checked(name)
-    if as_json:
+    if as_json and not (live and not found.error):
         emit(found.to_json())
     if found.error:
         raise found.error
-    if not as_json:
+    if live:
+        _check_live(name, found, as_json)
+    elif not as_json:
         click.echo(f"{found.site}: no fault")
         for note in found.notes:
             click.echo(f"  {note}")
+
+
+def _check_live(name: str | None, found: sites.Checked, as_json: bool) -> None:
+    compared = sites.compared(name)
+    if as_json:
+        drift = [each.to_json() for each in compared.drift]
+        emit({**found.to_json(), "drift": drift, "live_notes": list(compared.notes)})
+    else:
+        for each in compared.drift:
+            click.echo(f"{each.what}\n  at: {each.where}\n  hint: {each.hint}")
+        for note in compared.notes:
+            click.echo(f"  {note}")
+    if compared.drift:
+        count = len(compared.drift)
+        raise Findings(f"{found.site} differs from the batch system in {count} points")
+    say(f"{found.site}: nothing differs from the batch system")
 
 
 @command.command()

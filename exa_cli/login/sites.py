@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exa_cli.base.errors import ExaError, Invalid, several
+from exa_cli.base.errors import ExaError, Invalid, Unreachable, several
+from exa_cli.login.scheduler import of_site
 from exa_cli.script.dialects import dialect_of
 from exa_cli.sites.binding import Hardware, findings
+from exa_cli.sites.drift import Compared, compare
 from exa_cli.sites.load import find_site, known_sites
 from exa_cli.sites.schema import FILL_IN, SiteProfile, fill_ins, read
 from exa_cli.spec.toml import TomlDoc
@@ -87,6 +89,29 @@ def checked(asked: str | None, env: Mapping[str, str] | None = None) -> Checked:
     except Invalid as found:
         error = found
     return Checked(_name(doc), tuple(str(path) for path in chain), error, notes)
+
+
+def compared(asked: str | None, env: Mapping[str, str] | None = None) -> Compared:
+    """Hold a profile against the batch system that runs here now.
+
+    Raises NotFound, Invalid (of the profile; or its batch system has no queues to ask for), or
+    Unreachable when that did not answer.
+    """
+    doc, _ = find_site(asked, env)
+    profile = read(doc)
+    batch = of_site(profile)
+    if why_not := batch.usable():
+        raise Unreachable(f"the batch system {batch.kind} cannot be asked from here: {why_not}")
+    live = batch.queues()
+    if live is None:
+        raise Invalid(
+            f"the batch system {batch.kind} has no queues that could be asked for",
+            where=doc.where(("scheduler", "kind")),
+            hint="exa site check without --live reads the profile alone",
+        )
+    if not live:  # no batch system has none: this is no answer
+        raise Unreachable(f"{batch.kind} answered without naming a queue", hint="ask again")
+    return compare(profile, doc, live)
 
 
 def _check_directives(profile: SiteProfile, doc: TomlDoc) -> None:

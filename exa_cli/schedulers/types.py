@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from exa_cli.base.errors import Unreachable
+from exa_cli.schedulers.queues import LiveQueue
 
 Phase = Literal["queued", "running", "ended", "unknown"]
 
@@ -148,6 +149,12 @@ class Scheduler(Protocol):
 
     def signal(self, job_id: str, signum: int) -> None:
         """Signal the job's first process, the supervisor. Raises Refused when none runs."""
+
+    def queues(self) -> tuple[LiveQueue, ...] | None:
+        """Its queues as they are now; None where it has none that could be asked for.
+
+        Raises Unreachable.
+        """
 
     def recover(self, job_id: str) -> None:
         """Put right what the death of our own programs left half done, if that can be here.

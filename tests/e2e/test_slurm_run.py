@@ -8,7 +8,7 @@ import pytest
 from kit import Exa, last_state, losses, processes
 
 from exa_cli.base import proc
-from exa_cli.base.errors import Refused, RunFailed, Unreachable
+from exa_cli.base.errors import Findings, Refused, RunFailed, Unreachable
 
 SITE = """
 inherits = "slurm"
@@ -207,6 +207,19 @@ def test_a_cancel_there_ends_the_run_and_leaves_the_allocation(there, slurm):
     assert (status["state"], status["checkpoint"]["verdict"]) == ("cancelled", "good")
     shown = slurm.run("sh", "-c", "scontrol -o show job " + status["attempts"][0]["job_id"])
     assert "JobState=CANCELLED" not in shown
+
+
+def test_a_profile_is_held_against_the_running_cluster(there, slurm):
+    site = there.home / "lab.toml"
+    plain = site.read_text()
+    site.write_text(plain + '[[queue]]\nname = "prod"\n')
+    there("site", "check", site, "--live")
+    site.write_text(plain + '[[queue]]\nname = "nowhere"\n')
+    drifted = there("site", "check", site, "--live", expect=Findings.code)
+    assert "no queue 'nowhere'" in drifted.stdout
+    slurm.ctl_stop()
+    there("site", "check", site, "--live", expect=Unreachable.code)
+    slurm.ctl_start()
 
 
 SAME = {"train.precision": "fp32", "train.threads": 1, "train.microbatch": 1}

@@ -110,6 +110,9 @@ class GpuLab:
     def signal(self, job_id: str, signum: int) -> None:
         raise Refused("GPULab sends no signals on request", hint="exa cancel ends the job")
 
+    def queues(self) -> None:
+        """None: it has no queues that could be asked for."""
+
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""
 

@@ -98,6 +98,9 @@ class Local:
         if process is None or not proc.send(process, signum):
             raise Refused(f"the job {job_id} does not run")
 
+    def queues(self) -> None:
+        """None: it has no queues that could be asked for."""
+
     def recover(self, job_id: str) -> None:
         """Start a job whose submitter was killed; close one whose runner and script were.
 

@@ -12,6 +12,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.pbs import head, outcome, states
 from exa_cli.schedulers.pbs.commands import Commands, Heard
+from exa_cli.schedulers.queues import LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.submission import Submission, number
@@ -98,6 +99,10 @@ class Pbs:
         done = self._commands.qsig(name, _checked(job_id))
         if done.code != 0:
             raise Refused(f"qsig: {outcome.said(done.err)}")
+
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """Its queues, routing ones and those behind them."""
+        return self._commands.queues()
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

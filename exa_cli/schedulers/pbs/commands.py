@@ -16,8 +16,9 @@ from pathlib import Path
 from exa_cli.base.errors import Refused, Unreachable
 from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.pbs import environment, outcome, read
+from exa_cli.schedulers.pbs import environment, outcome, queues, read
 from exa_cli.schedulers.pbs.read import Row
+from exa_cli.schedulers.queues import LiveQueue
 from exa_cli.schedulers.submission import Outcome
 from exa_cli.schedulers.types import Request
 
@@ -100,6 +101,10 @@ class Commands:
         if outcome.unreached(done.code, done.err):
             return Heard(fault=_unreached(done).what)
         return _heard(jobs, done, history)
+
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """All queues. Raises Unreachable."""
+        return queues.queues(self._answered(["qstat", "-Q", "-f"]).out)
 
     def qdel(self, job: str) -> Finished:
         """End a job. Raises Unreachable when nobody answered."""

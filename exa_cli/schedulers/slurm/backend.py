@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
+from exa_cli.schedulers.queues import LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.slurm import chain, head, outcome, states
@@ -121,6 +122,10 @@ class Slurm:
         done = self._commands.scancel("--batch", "--signal", name, job)
         if done.code != 0:
             raise Refused(f"scancel: {outcome.said(done.err)}")
+
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """Its partitions, hidden ones too."""
+        return self._commands.partitions()
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

@@ -12,7 +12,8 @@ from exa_cli.base import clock
 from exa_cli.base.errors import Unreachable
 from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.slurm import environment, outcome, read
+from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.slurm import environment, outcome, partitions, read
 from exa_cli.schedulers.slurm.chain import Heard
 from exa_cli.schedulers.slurm.read import Row
 from exa_cli.schedulers.submission import Outcome
@@ -102,6 +103,13 @@ class Commands:
                 return Heard(rows, heard.fault)
             rows.update(heard.rows)
         return Heard(rows)
+
+    def partitions(self) -> tuple[LiveQueue, ...]:
+        """All partitions. Raises Unreachable."""
+        done = self._ask(["scontrol", "-a", "-o", "show", "partition"])
+        if not _answered(done):
+            raise _unreached(done)
+        return partitions.partitions(done.out)
 
     def scancel(self, *words: str) -> Finished:
         """End or signal a job. Raises Unreachable when nobody answered."""
