@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from exa_cli.base.errors import Findings
+from exa_cli.base.errors import Findings, NotFound
 from exa_cli.base.files import to_json
-from exa_cli.base.talk import say
+from exa_cli.base.talk import say, warn
 from exa_cli.commands import _complete
 from exa_cli.commands._common import emit, json_option
-from exa_cli.login import sites
+from exa_cli.login import newsite, sites
 
 
 @click.group(name="site")
@@ -87,6 +89,55 @@ def check(name: str | None, live: bool, as_json: bool) -> None:
         click.echo(f"{found.site}: no fault")
         for note in found.notes:
             click.echo(f"  {note}")
+
+
+@command.command()
+@json_option
+def detect(as_json: bool) -> None:
+    """Name the site that this machine is of, and why: by its host name, or by its queues.
+
+    Exits 0 when one site fits, 6 when none does, 9 when several do. It changes nothing:
+    --site and $EXA_SITE choose the site.
+
+    \b
+    Example:
+      export EXA_SITE=$(exa site detect)
+    """
+    found = newsite.detect()
+    if as_json:
+        rows = [{"site": each.site, "why": each.why} for each in found.matches]
+        emit({"schema": 1, "matches": rows, "notes": list(found.notes)})
+    for note in found.notes:
+        warn(note)
+    if not found.matches:
+        hint = "exa site new NAME begins a profile of this machine; on one without a batch system "
+        raise NotFound("no profile is of this machine", hint=hint + "the site is local")
+    if len(found.matches) > 1:
+        names = ", ".join(each.site for each in found.matches)
+        raise Findings(f"several profiles fit this machine: {names}", hint="choose with --site")
+    (only,) = found.matches
+    if not as_json:
+        click.echo(only.site)
+    say(f"{only.why}; use it with --site {only.site} or EXA_SITE={only.site}")
+
+
+@command.command()
+@click.argument("name", metavar="NAME")
+@click.option("--scheduler", type=click.Choice(sorted(newsite.SOURCES)), help="Its batch system.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write.")
+def new(name: str, scheduler: str | None, out: Path | None) -> None:
+    """Write a commented profile to begin with, from what is seen on this machine.
+
+    Queues and limits come from the batch system; what only a person knows is to be filled in.
+    By default it goes to ~/.config/exa/sites/NAME.toml, where `--site NAME` finds it.
+
+    \b
+    Example:
+      exa site new mycluster && exa site check mycluster
+    """
+    path = newsite.new(name, scheduler, out)
+    click.echo(str(path))
+    say(f"exa site check {out or name} names what is still to be filled in")
 
 
 def _check_live(name: str | None, found: sites.Checked, as_json: bool) -> None:

@@ -33,6 +33,9 @@ class Identity(Sourced):
 
     name: str = key(help="The site's name.", pattern=NAME_PATTERN, form=NAME_FORM)
     title: str | None = key(None, help="One line for people.")
+    hosts: tuple[str, ...] = key(
+        (), help="Full names of its hosts, with * and ?; `exa site detect` goes by them."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
