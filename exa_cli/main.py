@@ -34,6 +34,7 @@ VERBS = {
     "site": "List, show and check site profiles.",
     "model": "List models; print exact parameters, FLOPs and bytes.",
     "ckpt": "List, verify and export checkpoints.",
+    "doctor": "Look at what exa needs on this machine.",
     "completion": "Print what makes a shell complete exa's words.",
 }
 HIDDEN = {"job": "The supervisor; a job script calls it."}

@@ -51,10 +51,10 @@ def command(
     if as_json:
         emit(found)
     else:
-        click.echo(show.text(found, _paint), nl=False)
+        click.echo(show.text(found, paint), nl=False)
     seen.accepted()
 
 
-def _paint(verdict: str, words: str) -> str:
+def paint(verdict: str, words: str) -> str:
     plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
     return words if plain else click.style(words, fg=COLOURS.get(verdict))
