@@ -31,7 +31,7 @@ VERBS = {
     "cancel": "End a run's job; it is not resubmitted.",
     "report": "Tell a run's story: attempts, lives, tokens, loss curve.",
     "data": "Prepare text for training; look at prepared data.",
-    "site": "List, show and check site profiles.",
+    "site": "List, show, check and begin site profiles; tell which site this is.",
     "model": "List models; print exact parameters, FLOPs and bytes.",
     "ckpt": "List, verify and export checkpoints.",
     "doctor": "Look at what exa needs on this machine.",

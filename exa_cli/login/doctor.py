@@ -86,7 +86,7 @@ def batch(profile: SiteProfile) -> Iterator[Check]:
     try:
         found = system.queues()
     except Unreachable as error:
-        says = f"{system.kind} did not answer: {error.what}"
+        says = f"{system.kind} did not answer: {' '.join(error.what.split())}"
         yield Check("batch system", "warning", says, error.where, "ask again; nothing is assumed")
         return
     took = clock.monotonic() - began

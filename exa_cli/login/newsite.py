@@ -80,7 +80,7 @@ def queues_of(kind: str) -> tuple[tuple[LiveQueue, ...] | None, str]:
     try:
         found = _batch(kind).queues()
     except Unreachable as error:
-        return None, error.what
+        return None, " ".join(error.what.split())
     return (found, "") if found else (None, "it named no queue")
 
 

@@ -101,7 +101,7 @@ def _gpus(queues: Sequence[LiveQueue]) -> str:
 
 def _queues(seen: Seen) -> Iterator[str]:
     if seen.queues is None:
-        yield from ("", f"# Queues: not known, {plain(seen.fault)}. `{seen.source}` shows them.")
+        yield from ("", f"# Queues: not known ({plain(seen.fault)}); {seen.source} shows them.")
         return
     behind = {name for queue in seen.queues for name in queue.routes}
     by_name = {queue.name: queue for queue in seen.queues}

@@ -77,7 +77,7 @@ def test_limits_and_routes_are_those_that_were_seen(tmp_path: Path) -> None:
 
 def test_without_an_answer_the_file_says_so_in_its_place() -> None:
     text = starter(seen("slurm", queues=None, fault="scontrol did not answer\n[evil]\nx = 1"))
-    assert "Queues: not known, scontrol did not answer" in text
+    assert "Queues: not known (scontrol did not answer" in text
     assert "evil" not in parse(text, "x").values
 
 
