@@ -1,9 +1,10 @@
-"""A job that its batch system made late, beside the one it had accepted: it ends itself.
+"""A job in whose place another one has been accepted: it ends itself.
 
 A qsub or sbatch that was killed or timed out can still create its job minutes later (recordings:
 openpbs/INDEX). By then exa may have submitted again under the same name, and that job is in the
-journal. Of the two, the one in the journal runs; the other one ends before it claims an epoch,
-so the accepted job's checkpoints stay the ones that count.
+journal. Or a batch system starts a preempted job again by itself, after its user has resumed the
+run in another. Of the two, the one accepted last runs; the other one ends before it claims an
+epoch, so that the accepted job's checkpoints stay the ones that count.
 """
 
 from __future__ import annotations
@@ -20,21 +21,24 @@ def accepted_instead(
 ) -> str | None:
     """The accepted job whose place this process has no right to; None when it may run. Pure.
 
-    | this attempt's accepted jobs | a later attempt's | this job |
+    | a later attempt's accepted jobs | this attempt's | this job |
     |---|---|---|
-    | it is one of them | – | runs: its id was given to a user |
-    | others | – | ends |
-    | none | some | ends: an earlier try, which everybody had given up |
+    | others | – | ends: the run has gone on without it |
+    | none, or it is the last | it is one of them | runs |
+    | none | others | ends: its submission was taken for lost, and made again |
     | none | none | runs: exa died, or could not write, before it knew the id |
 
-    A job that does not know its own id runs: nothing is ended on a guess.
+    A job that does not know its own id is taken for its attempt's: nothing is ended on a guess.
     """
     accepted = [e for e in events if e.kind == "accepted" and e.fields.get("scheduler") in OWN_ID]
     mine = [e for e in accepted if e.fields["attempt"] == attempt]
     later = [e for e in accepted if e.fields["attempt"] > attempt]
-    if any(_is_this(event, environ) is not False for event in mine):
+    newest = max(later, key=lambda event: str(event.fields["attempt"]), default=None)
+    if newest and not _is_this(newest, environ):
+        return str(newest.fields["job_id"])
+    if newest or any(_is_this(event, environ) is not False for event in mine):
         return None
-    return next((str(e.fields["job_id"]) for e in (*mine[-1:], *later[-1:])), None)
+    return str(mine[-1].fields["job_id"]) if mine else None
 
 
 def _is_this(event: Event, environ: Mapping[str, str]) -> bool | None:
