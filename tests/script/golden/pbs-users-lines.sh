@@ -37,4 +37,5 @@ fi
 # Batch systems show output late, or empty it when they start a job again: keep our own.
 exec </dev/null >>"$lives/$life/stdout.log" 2>&1 || exit 5
 
+# PBS gives no notice before the time is over: the supervisor stops the ranks by its own clock.
 exec /opt/exa/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"

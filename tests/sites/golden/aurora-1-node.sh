@@ -49,4 +49,5 @@ export CCL_ATL_TRANSPORT=mpi
 export CCL_KVS_MODE=mpi
 export FI_MR_CACHE_MONITOR=userfaultfd
 export ZE_FLAT_DEVICE_HIERARCHY=FLAT
+# PBS gives no notice before the time is over: the supervisor stops the ranks by its own clock.
 exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"

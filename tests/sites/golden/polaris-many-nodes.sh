@@ -40,4 +40,5 @@ export http_proxy=http://proxy.alcf.anl.gov:3128
 export https_proxy=http://proxy.alcf.anl.gov:3128
 export ftp_proxy=http://proxy.alcf.anl.gov:3128
 export TMPDIR=/tmp
+# PBS gives no notice before the time is over: the supervisor stops the ranks by its own clock.
 exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"

@@ -42,4 +42,5 @@ export https_proxy=http://proxy.alcf.anl.gov:3128
 export ftp_proxy=http://proxy.alcf.anl.gov:3128
 export TMPDIR=/tmp
 ulimit -n 65536
+# PBS gives no notice before the time is over: the supervisor stops the ranks by its own clock.
 exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"
