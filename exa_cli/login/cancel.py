@@ -7,6 +7,7 @@ from typing import Any
 
 from exa_cli.base.errors import NotFound, Unreachable
 from exa_cli.login import observe, scheduler
+from exa_cli.login.here import began_here
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
@@ -38,7 +39,7 @@ def cancel(run: RunDir) -> Cancelled:
         return Cancelled(run.run_id, last.attempt, None, words)
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
-    if run.request(last.attempt).get("here"):
+    if began_here(run, last.attempt):
         words = f"cancelled {run.run_id}: it saves and stops; the allocation stays"
         return Cancelled(run.run_id, last.attempt, last.job_id, words)
     try:

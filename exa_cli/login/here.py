@@ -18,6 +18,7 @@ from exa_cli.login.draft import Draft
 from exa_cli.login.submit import Submission
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
+from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.turn import turn
 from exa_cli.schedulers.inside import OWN_ID, told_nodes
 from exa_cli.schedulers.inside import end as job_end
@@ -87,8 +88,18 @@ def begin(made: Draft) -> Submission:
         attempt = submit.lay_down(run, made)
         request = run.request(attempt)
         with Journal(run.path, journals.writer_name("login")) as journal:
-            journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
+            said = {"tag": request["tag"], "nodes": request["nodes"], "here": True}
+            journal.append("intent", attempt=attempt, **said)
             return submit.accept(run, attempt, request, made.here or "", journal)
+
+
+def began_here(run: RunDir, attempt: str) -> bool:
+    """Whether an attempt was to run in an allocation of the user's own, so that no batch system
+    was handed a job of it."""
+    return any(
+        event.kind == "intent" and event.fields["attempt"] == attempt and event.fields.get("here")
+        for event in journals.read(run.path)
+    )
 
 
 def start(done: Submission) -> subprocess.Popen[bytes]:

@@ -8,6 +8,7 @@ from typing import Any
 from exa_cli.base.errors import Damaged, Invalid, Unreachable
 from exa_cli.base.talk import say
 from exa_cli.login import observe, scheduler, submit
+from exa_cli.login.here import began_here
 from exa_cli.login.observe import View
 from exa_cli.login.submit import Submission
 from exa_cli.policy.next import begins
@@ -83,7 +84,7 @@ def _concede(run: RunDir, job_id: str, force: bool) -> None:
 
 def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
     last = view.state.attempts[-1] if view.state.attempts else None
-    here = bool(last and run.request(last.attempt).get("here"))
+    here = bool(last and began_here(run, last.attempt))
     if last and last.state == "unknown" and not last.job_id and not here:
         say(f"attempt {last.attempt} was being submitted when exa was cut off; finishing that")
         return Resumed(submit.hand_in(run, last.attempt), True, "finished a cut-off submit")

@@ -1,6 +1,8 @@
 """exa on a real Slurm: training over several nodes through srun, and what goes wrong there."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 
@@ -167,6 +169,13 @@ def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
           "--set", "script.rehearse=false", expect=RunFailed.code)  # fmt: skip
 
 
+@pytest.fixture
+def allocated(there, slurm):
+    """The command there; salloc starts the supervisor on the login node, whose disk is cleared."""
+    yield there
+    shutil.rmtree(slurm.spec.local / f"exa-{os.getuid()}", ignore_errors=True)
+
+
 def in_allocation(exa, name, steps, *words):
     """``salloc … exa submit --here``, whose site needs an account that nobody gave."""
     site = exa.home / "lab.toml"
@@ -181,29 +190,31 @@ def in_allocation(exa, name, steps, *words):
     )  # fmt: skip
 
 
-def test_in_an_allocation_of_one_s_own_a_run_trains_without_another_job(there, slurm):
-    done = in_allocation(there, "mine", 20, "--json", "--set", "resources.walltime='00:30:00'")
+def test_in_an_allocation_of_one_s_own_a_run_trains_without_another_job(allocated, slurm):
+    before = slurm.run("squeue", "-h", "-t", "all", "-o", "%i").split()
+    done = in_allocation(allocated, "mine", 20, "--json", "--set", "resources.walltime='00:30:00'")
     out, talk = done.communicate(timeout=240)
     assert done.returncode == 0, talk
-    status = there.json("status", "mine")
+    status = allocated.json("status", "mine")
     assert (status["state"], status["step"]) == ("done", 20)
     assert json.loads(out)["job_id"] == status["attempts"][0]["job_id"]
-    assert len(slurm.run("squeue", "-h", "-t", "all", "-o", "%i").split()) == 1
-    assert {e["node"] for e in events(there, "mine", "staged")} == {"n1", "n2"}
-    request = json.loads((there.run_dir("mine") / "attempts/001/request.json").read_text())
+    made = set(slurm.run("squeue", "-h", "-t", "all", "-o", "%i").split()) - set(before)
+    assert made == {status["attempts"][0]["job_id"]}
+    assert {e["node"] for e in events(allocated, "mine", "staged")} == {"n1", "n2"}
+    request = json.loads((allocated.run_dir("mine") / "attempts/001/request.json").read_text())
     assert 200 < request["walltime_s"] <= 300
 
 
-def test_a_cancel_there_ends_the_run_and_leaves_the_allocation(there, slurm):
-    done = in_allocation(there, "mine", 400)
-    there.wait_until(
-        lambda: (there.home / "runs").exists() and any((there.home / "runs").iterdir())
+def test_a_cancel_there_ends_the_run_and_leaves_the_allocation(allocated, slurm):
+    done = in_allocation(allocated, "mine", 400)
+    allocated.wait_until(
+        lambda: (allocated.home / "runs").exists() and any((allocated.home / "runs").iterdir())
     )
-    trains(there, "mine", 5)
-    there("cancel", "mine")
+    trains(allocated, "mine", 5)
+    allocated("cancel", "mine")
     _, talk = done.communicate(timeout=120)
     assert done.returncode == RunFailed.code and "cancelled" in talk
-    status = there.json("status", "mine")
+    status = allocated.json("status", "mine")
     assert (status["state"], status["checkpoint"]["verdict"]) == ("cancelled", "good")
     shown = slurm.run("sh", "-c", "scontrol -o show job " + status["attempts"][0]["job_id"])
     assert "JobState=CANCELLED" not in shown
