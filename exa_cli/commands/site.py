@@ -71,7 +71,8 @@ def check(name: str | None, live: bool, as_json: bool) -> None:
     """Every fault of a profile, each with its file, line and key. Exits 3 when there is one.
 
     With --live its queues are compared with those of the running batch system: presence,
-    limits, routes, nodes, GPUs. What is true no more is listed, and the exit code is 9.
+    limits, routes, QOS; and its nodes: how many, CPUs, GPUs. What is true no more is listed, and
+    the exit code is 9; it is 5 when nobody answered.
 
     \b
     Example:
@@ -153,7 +154,8 @@ def _check_live(name: str | None, found: sites.Checked, as_json: bool) -> None:
     if compared.drift:
         count = len(compared.drift)
         raise Findings(f"{found.site} differs from the batch system in {count} points")
-    say(f"{found.site}: nothing differs from the batch system")
+    if compared.asked:
+        say(f"{found.site}: nothing differs from the batch system")
 
 
 @command.command()

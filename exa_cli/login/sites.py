@@ -8,6 +8,9 @@ from typing import Any
 
 from exa_cli.base.errors import ExaError, Invalid, Unreachable, several
 from exa_cli.login.scheduler import of_site
+from exa_cli.schedulers.queues import LiveNode
+from exa_cli.schedulers.registry import registration
+from exa_cli.schedulers.types import Scheduler
 from exa_cli.script.dialects import dialect_of
 from exa_cli.sites.binding import Hardware, findings
 from exa_cli.sites.drift import Compared, compare
@@ -94,24 +97,49 @@ def checked(asked: str | None, env: Mapping[str, str] | None = None) -> Checked:
 def compared(asked: str | None, env: Mapping[str, str] | None = None) -> Compared:
     """Hold a profile against the batch system that runs here now.
 
+    Where exa itself is the batch system nothing is asked and nothing differs. Nodes are compared
+    where the batch system tells them to users.
+
     Raises NotFound, Invalid (of the profile; or its batch system has no queues to ask for), or
     Unreachable when that did not answer.
     """
     doc, _ = find_site(asked, env)
     profile = read(doc)
+    kind = profile.scheduler.kind
+    if registration(kind).live == "itself":
+        note = f"nothing to compare with: of {kind} exa makes the batch system, from this profile"
+        return Compared((), (note,), asked=False)
+    if registration(kind).live == "nothing":
+        raise _no_queues(kind, doc)
     batch = of_site(profile)
     if why_not := batch.usable():
         raise Unreachable(f"the batch system {batch.kind} cannot be asked from here: {why_not}")
     live = batch.queues()
     if live is None:
-        raise Invalid(
-            f"the batch system {batch.kind} has no queues that could be asked for",
-            where=doc.where(("scheduler", "kind")),
-            hint="exa site check without --live reads the profile alone",
-        )
+        raise _no_queues(kind, doc)
     if not live:  # no batch system has none: this is no answer
         raise Unreachable(f"{batch.kind} answered without naming a queue", hint="ask again")
-    return compare(profile, doc, live)
+    nodes, fault = _nodes(batch)
+    found = compare(profile, doc, live, nodes)
+    notes = (f"not compared: what nodes have: {fault}",) if fault else ()
+    return Compared(found.drift, (*notes, *found.notes))
+
+
+def _nodes(batch: Scheduler) -> tuple[tuple[LiveNode, ...], str]:
+    """Its nodes, or why they are not known: a site may keep them from users."""
+    try:
+        found = batch.nodes()
+    except Unreachable as error:
+        return (), " ".join(error.what.split())
+    return found, "" if found else f"{batch.kind} named none"
+
+
+def _no_queues(kind: str, doc: TomlDoc) -> Invalid:
+    return Invalid(
+        f"a profile cannot be held against {kind}: it has no queues, limits or nodes to ask for",
+        where=doc.where(("scheduler", "kind")),
+        hint="exa site check without --live reads the profile alone",
+    )
 
 
 def _check_directives(profile: SiteProfile, doc: TomlDoc) -> None:

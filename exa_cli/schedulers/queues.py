@@ -1,4 +1,4 @@
-"""A queue as the running batch system describes it."""
+"""Queues and nodes as the running batch system describes them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class LiveQueue:
         nodes: how many it has.
         gpus: of one of its nodes, where all have as many.
         routes: the queues that a routing queue sends its jobs to.
+        qos, refused_qos: the QOS it takes, where it takes some only; those it does not take.
     """
 
     name: str
@@ -26,6 +27,24 @@ class LiveQueue:
     nodes: int | None = None
     gpus: int | None = None
     routes: tuple[str, ...] = ()
+    qos: tuple[str, ...] = ()
+    refused_qos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveNode:
+    """One node, whatever its state. None = it does not say.
+
+    Attributes:
+        cpus: as the batch system counts them: cores, or hardware threads.
+        gpus: that it can give to jobs.
+        queues: those it belongs to; empty = any, or it does not say.
+    """
+
+    name: str
+    cpus: int | None = None
+    gpus: int | None = None
+    queues: tuple[str, ...] = ()
 
 
 def whole(text: str | None) -> int | None:

@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from exa_cli.base.errors import ExaError, NotFound
 from exa_cli.schedulers.types import Scheduler, Settings
@@ -20,6 +20,10 @@ _PACKAGE = "exa_cli.schedulers"
 Factory = Callable[[Settings], Scheduler]
 F = TypeVar("F", bound=Factory)
 
+Live = Literal["queues", "itself", "nothing"]
+"""What a profile can be held against: queues that run; nothing else than the profile, of which
+exa itself makes the batch system; or nothing, for it cannot be asked for any."""
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -28,12 +32,13 @@ class Registration:
     kind: str
     factory: Factory
     unusable: str | None = None
+    live: Live = "queues"
 
 
 _registered: dict[str, Registration] = {}
 
 
-def register(kind: str, *, unusable: str | None = None) -> Callable[[F], F]:
+def register(kind: str, *, unusable: str | None = None, live: Live = "queues") -> Callable[[F], F]:
     """Class decorator: this class is the batch system ``kind``, in the module of that name.
 
     Raises ValueError when the kind is taken: a second registration would silently decide
@@ -43,7 +48,7 @@ def register(kind: str, *, unusable: str | None = None) -> Callable[[F], F]:
     def add(factory: F) -> F:
         if kind in _registered:
             raise ValueError(f"a batch system {kind!r} is registered already")
-        _registered[kind] = Registration(kind, factory, unusable)
+        _registered[kind] = Registration(kind, factory, unusable, live)
         return factory
 
     return add

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from exa_cli.base.errors import Unreachable
-from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 
 Phase = Literal["queued", "running", "ended", "unknown"]
 
@@ -155,6 +155,9 @@ class Scheduler(Protocol):
 
         Raises Unreachable.
         """
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """Its nodes as they are now; none where it does not tell. Raises Unreachable."""
 
     def recover(self, job_id: str) -> None:
         """Put right what the death of our own programs left half done, if that can be here.

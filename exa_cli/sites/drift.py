@@ -2,7 +2,8 @@
 
 Only what both sides say is compared; what one of them leaves open is listed as such, never as
 drift. A limit of a QOS may be tighter than its partition's, so there only a profile that allows
-more than the partition is wrong.
+more than the partition is wrong. Of CPUs a profile may leave some out, for a site reserves some and
+batch systems count cores or threads: fewer are drift only where the profile accounts for all.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.sites.batch import Limit, Queue
+from exa_cli.sites.cpus import cpus as cpu_list
+from exa_cli.sites.machine import Node
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.spec import times
 from exa_cli.spec.declare import UNKNOWN, nearest
@@ -33,10 +36,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Compared:
-    """The outcome: ``notes`` are what was not compared, and queues the profile leaves out."""
+    """The outcome: ``notes`` are what was not compared, and queues the profile leaves out.
+    ``asked``: whether there was a batch system to ask."""
 
     drift: tuple[Drift, ...]
     notes: tuple[str, ...]
+    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,18 @@ class _Row:
     walltime_s: int | None
 
 
-def compare(profile: SiteProfile, doc: TomlDoc, live: Sequence[LiveQueue]) -> Compared:
-    """Hold every queue of a profile against the running ones."""
+def compare(
+    profile: SiteProfile, doc: TomlDoc, live: Sequence[LiveQueue], nodes: Sequence[LiveNode] = ()
+) -> Compared:
+    """Hold every queue of a profile, and its node, against the running ones. Without ``nodes``
+    only queues are compared, with what they say of GPUs."""
     by_name = {queue.name: queue for queue in live}
     found: list[Drift | str] = []
     for number, queue in enumerate(profile.queue):
         where = _Where(doc, ("queue", str(number)))
         found += _queue(queue, by_name, where)
-        found += _gpus(profile, queue, by_name, doc)
+        found += _gpus_of_queue(profile, queue, by_name, doc) if not nodes else ()
+    found += _nodes(profile, _of_profile(profile, nodes), doc) if nodes else ()
     known = {name for queue in profile.queue for name in _names(queue)}
     found += [f"the queue {name} is not in the profile" for name in by_name if name not in known]
     unique = dict.fromkeys(found)
@@ -91,12 +100,24 @@ def _queue(queue: Queue, live: Mapping[str, LiveQueue], where: _Where) -> Iterat
     if found.closed:
         hint = "a passing state, perhaps: ask the site, or leave the queue out"
         yield Drift(f"the queue {name} is closed: {found.closed}", where("name"), hint)
+    yield from _qos(queue, found, where)
     yield from _limits(name, _whole(queue.limit), found, where, queue.qos is not None)
     yield from _routes(queue, found, live, where)
 
 
 def _absent(name: str, live: Mapping[str, LiveQueue], where: str) -> Drift:
     return Drift(f"the batch system has no queue {name!r}", where, nearest(name, live))
+
+
+def _qos(queue: Queue, found: LiveQueue, where: _Where) -> Iterator[Drift | str]:
+    if queue.qos is None or queue.qos in found.qos:
+        return
+    if found.qos or queue.qos in found.refused_qos:
+        taken = f"only {', '.join(found.qos)}" if found.qos else "it is denied there"
+        hint = "jobs are refused: take another QOS, or ask the site"
+        yield Drift(f"{found.name} does not take the QOS {queue.qos}: {taken}", where("qos"), hint)
+    else:
+        yield f"not compared: the QOS {queue.qos} of {queue.name}, which no partition singles out"
 
 
 def _routes(
@@ -156,11 +177,100 @@ def _limits(
         yield Drift(says, where("limit"), "jobs beyond that never start")
 
 
-def _gpus(
+def _gpus_of_queue(
     profile: SiteProfile, queue: Queue, live: Mapping[str, LiveQueue], doc: TomlDoc
-) -> Iterator[Drift]:
-    found, said = live.get(_names(queue)[0]), profile.node.gpus
-    if found is None or found.gpus is None or not isinstance(said, int) or found.gpus == said:
+) -> Iterator[Drift | str]:
+    found = live.get(_names(queue)[0])
+    # A partition's TRES name GPUs only where accounting tracks them (AccountingStorageTRES).
+    if found is not None and found.gpus:
+        yield from _gpus(profile, {found.gpus}, f"nodes of {found.name}", doc)
+
+
+def _of_profile(profile: SiteProfile, nodes: Sequence[LiveNode]) -> list[LiveNode]:
+    """Nodes of the profile's queues; all of them where one is a QOS in an unnamed partition."""
+    names = {name for queue in profile.queue for name in _names(queue)}
+    if not names or "none" in names:
+        return list(nodes)
+    return [node for node in nodes if not node.queues or names.intersection(node.queues)]
+
+
+def _nodes(profile: SiteProfile, nodes: Sequence[LiveNode], doc: TomlDoc) -> Iterator[Drift | str]:
+    if not nodes:
+        yield "not compared: nodes, none of which is in a queue of the profile"
         return
-    what = f"nodes of {found.name} have {found.gpus} GPUs, not {said}"
-    yield Drift(what, doc.where(("node", "gpus")), "as Slurm's TRES of the partition say")
+    yield from _count(profile.node, nodes, doc)
+    yield from _cpus(profile, {node.cpus for node in nodes}, doc)
+    yield from _gpus(profile, {node.gpus for node in nodes}, "nodes", doc)
+
+
+def _count(node: Node, nodes: Sequence[LiveNode], doc: TomlDoc) -> Iterator[Drift | str]:
+    count = len(nodes)
+    if node.count > count:
+        what = f"the batch system has {count} nodes; a run that does not say gets {node.count}"
+        yield Drift(what, doc.where(("node", "count")), "such runs never start")
+    if node.total == UNKNOWN:
+        yield "not compared: the number of nodes, which the profile does not say"
+    elif len({(each.cpus, each.gpus) for each in nodes}) > 1:
+        yield f"not compared: the number of nodes, for the {count} there are differ"
+    elif node.total != count:
+        what = f"the batch system has {count} nodes, not {node.total}"
+        yield Drift(what, doc.where(("node", "total")), "count anew, with as_of and source")
+
+
+def _cpus(profile: SiteProfile, found: set[int | None], doc: TomlDoc) -> Iterator[Drift | str]:
+    """Where nodes differ the profile may mean any of them."""
+    said, known = profile.node.cpus, sorted(each for each in found if each is not None)
+    if not isinstance(said, int) or not known:
+        silent = "the batch system" if isinstance(said, int) else "the profile"
+        yield f"not compared: CPUs of a node, which {silent} does not say"
+        return
+    asked, whole = _asked_cpus(profile, said), _whole_cpus(profile.node, said)
+    has, where = " or ".join(map(str, known)), doc.where(("node", "cpus"))
+    if asked > known[-1]:
+        what = f"nodes have {has} CPUs; the profile lets a job ask for {asked}"
+        yield Drift(what, where, "such jobs are refused, or never start")
+    elif whole is not None and not whole.intersection(known):
+        what = f"nodes have {has} CPUs, not {' or '.join(map(str, sorted(whole)))}"
+        yield Drift(what, where, "with no CPU reserved the others would be left idle")
+    elif whole is None and said not in known:
+        yield (
+            f"not compared: CPUs of a node, {has}; of the profile's {said} it is not known what "
+            "it leaves out"
+        )
+
+
+def _asked_cpus(profile: SiteProfile, cores: int) -> int:
+    """What a job asks for, in CPUs of the batch system; at least that."""
+    threads = profile.node.threads_per_core
+    by_thread = profile.scheduler.cpu_is == "thread" and isinstance(threads, int)
+    return cores * int(threads) if by_thread else cores
+
+
+def _whole_cpus(node: Node, cores: int) -> set[int] | None:
+    """What a node has in all by the profile: in cores, in threads. None = it leaves that open."""
+    if node.threads_per_core == UNKNOWN or node.reserved == UNKNOWN:
+        return None
+    kept = 0 if node.reserved == "none" else len(cpu_list(node.reserved))
+    threads = int(node.threads_per_core)
+    return {cores, cores * threads, cores * threads + kept, cores + kept // threads}
+
+
+def _gpus(
+    profile: SiteProfile, found: set[int | None], of: str, doc: TomlDoc
+) -> Iterator[Drift | str]:
+    said, known = profile.node.gpus, sorted(each for each in found if each is not None)
+    if not isinstance(said, int) or not known:
+        silent = "the batch system" if isinstance(said, int) else "the profile"
+        yield f"not compared: GPUs of a node, which {silent} does not say"
+    elif said == 0 and any(_asks_gpus(*each) for each in profile.directives.items()):
+        yield "not compared: GPUs of a node, which the profile's directives ask for themselves"
+    elif said not in known:
+        what = f"{of} have {' or '.join(map(str, known))} GPUs, not {said}"
+        hint = "jobs that ask for more never start" if said > known[-1] else "some stay idle"
+        yield Drift(what, doc.where(("node", "gpus")), hint)
+
+
+def _asks_gpus(directive: str, value: str | bool) -> bool:
+    if value is False:
+        return False
+    return "gpu" in directive or (directive.startswith(("gres", "tres")) and "gpu" in str(value))

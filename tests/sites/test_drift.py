@@ -178,5 +178,23 @@ def test_drift_makes_the_exit_code_9(server, tmp_path, capsys) -> None:
     assert '"drift"' in capsys.readouterr().out
 
 
-def test_a_batch_system_without_queues_has_nothing_to_compare() -> None:
-    assert run(["site", "check", "local", "--live"], False) == Invalid.code
+def test_a_server_that_hangs_is_not_answered_within_the_time_limit(server, tmp_path) -> None:
+    answering(server, "/dev/null; exec sleep 60")
+    (tmp_path / "mine.toml").write_text(PBS + "scheduler.timeout_s = 1\n" + ROUTES)
+    assert run(["site", "check", str(tmp_path / "mine.toml"), "--live"], False) == Unreachable.code
+
+
+def test_a_batch_system_that_cannot_be_asked_is_told_before_its_client_is_missed(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["site", "check", "ilabt", "--live"], False) == Invalid.code
+    assert "cannot be held against gpulab" in capsys.readouterr().err
+
+
+def test_exas_own_batch_system_has_nothing_to_differ_from(capsys) -> None:
+    assert run(["site", "check", "local", "--live"], False) == 0
+    said = capsys.readouterr()
+    assert "nothing to compare with" in said.out and "nothing differs" not in said.err
+    assert run(["site", "check", "local", "--live", "--json"], False) == 0
+    assert '"drift": []' in capsys.readouterr().out

@@ -14,6 +14,7 @@ from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
 from exa_cli.schedulers.gpulab import answers
 from exa_cli.schedulers.gpulab.answers import Job
+from exa_cli.schedulers.queues import LiveNode
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.submission import Outcome, Submission
@@ -33,7 +34,7 @@ _SKEW_S = 300.0
 _UNKNOWN = ("not found", "no such job", "does not exist", "404")
 
 
-@register("gpulab")
+@register("gpulab", live="nothing")
 class GpuLab:
     """Jobs of GPULab. See the package's docstring."""
 
@@ -112,6 +113,10 @@ class GpuLab:
 
     def queues(self) -> None:
         """None: it has no queues that could be asked for."""
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """None: it does not tell."""
+        return ()
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

@@ -15,6 +15,7 @@ from exa_cli.base.errors import Damaged, ExaError, NotFound, Refused, Unreachabl
 from exa_cli.schedulers.local import directives, environment, facts, processes, spool
 from exa_cli.schedulers.local.facts import Ended, Facts
 from exa_cli.schedulers.local.spool import Entry, Job, Spool
+from exa_cli.schedulers.queues import LiveNode
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.types import EndReason, JobState, NotSubmitted, Request, Settings, Submitted
 
@@ -24,7 +25,7 @@ _SKEW_S = 300.0
 """How much the clocks of machines that share a spool may differ."""
 
 
-@register("local")
+@register("local", live="itself")
 class Local:
     """Jobs on this machine, each under a detached runner. See the package's docstring."""
 
@@ -100,6 +101,10 @@ class Local:
 
     def queues(self) -> None:
         """None: it has no queues that could be asked for."""
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """None: it does not tell."""
+        return ()
 
     def recover(self, job_id: str) -> None:
         """Start a job whose submitter was killed; close one whose runner and script were.

@@ -12,7 +12,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.pbs import head, outcome, states
 from exa_cli.schedulers.pbs.commands import Commands, Heard
-from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.submission import Submission, number
@@ -103,6 +103,10 @@ class Pbs:
     def queues(self) -> tuple[LiveQueue, ...]:
         """Its queues, routing ones and those behind them."""
         return self._commands.queues()
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """Its nodes, those that are down too."""
+        return self._commands.nodes()
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from exa_cli.base.errors import Refused, Unreachable
 from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.pbs import environment, outcome, queues, read
+from exa_cli.schedulers.pbs import environment, nodes, outcome, queues, read
 from exa_cli.schedulers.pbs.read import Row
-from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.schedulers.submission import Outcome
 from exa_cli.schedulers.types import Request
 
@@ -105,6 +105,10 @@ class Commands:
     def queues(self) -> tuple[LiveQueue, ...]:
         """All queues. Raises Unreachable."""
         return queues.queues(self._answered(["qstat", "-Q", "-f"]).out)
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """All nodes. Raises Unreachable, also where the site does not let users ask."""
+        return nodes.nodes(self._answered(["pbsnodes", "-a", "-v"]).out)
 
     def qdel(self, job: str) -> Finished:
         """End a job. Raises Unreachable when nobody answered."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
-from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.slurm import chain, head, outcome, states
@@ -126,6 +126,10 @@ class Slurm:
     def queues(self) -> tuple[LiveQueue, ...]:
         """Its partitions, hidden ones too."""
         return self._commands.partitions()
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """Its nodes, those that are down too."""
+        return self._commands.nodes()
 
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""

@@ -12,8 +12,8 @@ from exa_cli.base import clock
 from exa_cli.base.errors import Unreachable
 from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
-from exa_cli.schedulers.queues import LiveQueue
-from exa_cli.schedulers.slurm import environment, outcome, partitions, read
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
+from exa_cli.schedulers.slurm import environment, nodes, outcome, partitions, read
 from exa_cli.schedulers.slurm.chain import Heard
 from exa_cli.schedulers.slurm.read import Row
 from exa_cli.schedulers.submission import Outcome
@@ -110,6 +110,13 @@ class Commands:
         if not _answered(done):
             raise _unreached(done)
         return partitions.partitions(done.out)
+
+    def nodes(self) -> tuple[LiveNode, ...]:
+        """All nodes of all partitions. Raises Unreachable."""
+        done = self._ask(["sinfo", "-a", "-h", "-N", "-o", nodes.FORMAT])
+        if not _answered(done):
+            raise _unreached(done)
+        return nodes.nodes(done.out)
 
     def scancel(self, *words: str) -> Finished:
         """End or signal a job. Raises Unreachable when nobody answered."""

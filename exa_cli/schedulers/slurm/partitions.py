@@ -12,6 +12,7 @@ from exa_cli.schedulers.queues import LiveQueue, whole
 
 _WORD = re.compile(r"(?:^|(?<=\s))([A-Za-z][A-Za-z/]*)=(\S*)")
 _TIME = re.compile(r"(?:(\d{1,5})-)?(\d{1,4}):(\d\d):(\d\d)", re.ASCII)
+_NO_NAMES = ("ALL", "N/A", "NONE", "(null)")
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d{1,9})(?:,|$)", re.ASCII)
 
 
@@ -31,6 +32,8 @@ def _partition(said: dict[str, str]) -> LiveQueue:
         walltime_s=seconds(said.get("MaxTime", "")),
         nodes=nodes,
         gpus=_gpus(said.get("TRES", ""), nodes),
+        qos=_names(said.get("AllowQos", "")),
+        refused_qos=_names(said.get("DenyQos", "")),
     )
 
 
@@ -41,6 +44,11 @@ def seconds(text: str) -> int | None:
         return None
     days, hours, minutes, rest = (int(part or 0) for part in found.groups())
     return days * 86_400 + hours * 3600 + minutes * 60 + rest
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """A list; none for ALL, N/A and the like, by which nothing is singled out."""
+    return () if text in _NO_NAMES else tuple(filter(None, text.split(",")))
 
 
 def _gpus(tres: str, nodes: int | None) -> int | None:
