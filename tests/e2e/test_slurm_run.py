@@ -222,12 +222,16 @@ def test_a_cancel_there_ends_the_run_and_leaves_the_allocation(allocated, slurm)
 
 def test_a_profile_is_held_against_the_running_cluster(there, slurm):
     site = there.home / "lab.toml"
-    plain = site.read_text()
+    bare = site.read_text()
+    plain = bare.replace("gpus = 0", "gpus = 2").replace("cpus = 4", "cpus = 'unknown'")
     site.write_text(plain + '[[queue]]\nname = "prod"\n')
     there("site", "check", site, "--live")
     site.write_text(plain + '[[queue]]\nname = "nowhere"\n')
     drifted = there("site", "check", site, "--live", expect=Findings.code)
     assert "no queue 'nowhere'" in drifted.stdout
+    site.write_text(bare)
+    without = there("site", "check", site, "--live", expect=Findings.code)
+    assert "nodes have 2 GPUs, not 0" in without.stdout
     slurm.ctl_stop()
     there("site", "check", site, "--live", expect=Unreachable.code)
     slurm.ctl_start()
