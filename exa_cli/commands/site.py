@@ -95,7 +95,7 @@ def check(name: str | None, live: bool, as_json: bool) -> None:
 @command.command()
 @json_option
 def detect(as_json: bool) -> None:
-    """Name the site that this machine is of, and why: by its host name, or by its queues.
+    """Name the site that this machine is of, and why: by host name, environment or queues.
 
     Exits 0 when one site fits, 6 when none does, 9 when several do. It changes nothing:
     --site and $EXA_SITE choose the site.
@@ -107,19 +107,30 @@ def detect(as_json: bool) -> None:
     found = newsite.detect()
     if as_json:
         rows = [{"site": each.site, "why": each.why} for each in found.matches]
-        emit({"schema": 1, "matches": rows, "notes": list(found.notes)})
+        seen = {"host": found.host, "commands": list(found.commands)}
+        emit({"schema": 1, "matches": rows, "notes": list(found.notes), **seen})
     for note in found.notes:
         warn(note)
     if not found.matches:
-        hint = "exa site new NAME begins a profile of this machine; on one without a batch system "
-        raise NotFound("no profile is of this machine", hint=hint + "the site is local")
+        raise _of_no_site(found)
     if len(found.matches) > 1:
+        for each in found.matches:
+            say(f"{each.site}: {each.why}")
         names = ", ".join(each.site for each in found.matches)
         raise Findings(f"several profiles fit this machine: {names}", hint="choose with --site")
     (only,) = found.matches
     if not as_json:
         click.echo(only.site)
-    say(f"{only.why}; use it with --site {only.site} or EXA_SITE={only.site}")
+    say(f"{only.why}; use it with --site {only.site} or export EXA_SITE={only.site}")
+
+
+def _of_no_site(found: newsite.Detected) -> NotFound:
+    here = ", ".join(found.commands) or "none"
+    hint = "exa site new NAME begins a profile of this machine"
+    return NotFound(
+        f"no profile is of this machine, {found.host}; commands of batch systems here: {here}",
+        hint=hint if found.commands else f"{hint}; on one without a batch system it is local",
+    )
 
 
 @command.command()

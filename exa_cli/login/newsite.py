@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from exa_cli.base import clock, proc
 from exa_cli.base.errors import ExaError, Invalid, Unreachable
 from exa_cli.base.files import create_exclusive
+from exa_cli.schedulers.pbs import environment as pbs_environment
+from exa_cli.schedulers.pbs import nodes as pbs_nodes
 from exa_cli.schedulers.queues import LiveQueue
 from exa_cli.schedulers.registry import make
+from exa_cli.schedulers.shapes import Nodes, of_nodes
+from exa_cli.schedulers.slurm import environment as slurm_environment
+from exa_cli.schedulers.slurm import queues as slurm_queues
 from exa_cli.schedulers.types import Scheduler, Settings
-from exa_cli.sites.batch import NAME_FORM, NAME_PATTERN
 from exa_cli.sites.load import known_sites, load_site, search_path
+from exa_cli.sites.nodelines import Looked
 from exa_cli.sites.recognise import Match, recognise
 from exa_cli.sites.schema import SiteProfile
 from exa_cli.sites.starter import Seen, starter
@@ -26,20 +32,45 @@ from exa_cli.sites.starter import Seen, starter
 SOURCES = {"slurm": "scontrol show partition", "pbs": "qstat -Qf"}
 """The batch systems that can be asked for their queues, and the command that shows them."""
 
+NODES: dict[str, tuple[tuple[str, ...], Callable[[str], Nodes]]] = {
+    "slurm": (slurm_queues.QUESTION, slurm_queues.nodes),
+    "pbs": (("pbsnodes", "-a", "-v"), lambda text: of_nodes(pbs_nodes.nodes(text))),
+}
+"""What is asked for the nodes, and what reads the answer."""
+
+ENVIRONMENT: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {
+    "slurm": slurm_environment.of_question,
+    "pbs": pbs_environment.of_question,
+}
+COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "qsub", "qstat", "pbsnodes")
+"""Those by which a person knows what there is; exa needs more of them."""
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+NAME_FORM = "up to 64 letters, digits, _ and -, the first a letter or digit"
+"""Narrower than a profile's own: what ends in .toml would be taken for a path by --site."""
+
 TIMEOUT_S = 30.0
-REMARKS = (
-    ["srun", "--mpi=list"], ["lscpu"], ["nvidia-smi", "-L"], ["rocm-smi", "--showproductname"],
-    ["xpu-smi", "discovery"],
-)  # fmt: skip
-_TELLING = re.compile(r"(?i)mpi|^model name|^socket|^core|^thread|^numa node\(|gpu|device name")
+SCRATCH = ("/local/scratch", "/localscratch", "/scratch/local", "/mnt/nvme", "/mnt/bb", "/tmp")
+SCRATCH_VARIABLES = ("SLURM_TMPDIR", "LOCAL_SCRATCH", "TMPDIR")
+REMARKS = {
+    ("srun", "--mpi=list"): re.compile(r"\S"),
+    ("lscpu",): re.compile(r"(?i)^model name|^socket|^core|^thread|^numa node\("),
+    ("nvidia-smi", "-L"): re.compile(r"(?i)gpu"),
+    ("rocm-smi", "--showproductname"): re.compile(r"(?i)gpu"),
+    ("xpu-smi", "discovery"): re.compile(r"(?i)gpu|device name"),
+}
+"""Commands whose answer a person wants to see beside the profile, and which lines of it."""
 
 
 @dataclass(frozen=True)
 class Detected:
-    """The sites that fit, and what could not be asked."""
+    """The sites that fit, what could not be asked, and what was seen: the host's name, and which
+    commands of batch systems are on the PATH."""
 
     matches: tuple[Match, ...]
     notes: tuple[str, ...]
+    host: str = ""
+    commands: tuple[str, ...] = ()
 
 
 def usable_kinds() -> list[str]:
@@ -61,7 +92,10 @@ def detect() -> Detected:
             notes.append(f"{kind}: {fault}")
         else:
             live[kind] = [queue.name for queue in found]
-    return Detected(recognise(socket.getfqdn(), _profiles(), live), tuple(notes))
+    host = socket.getfqdn()
+    matches = recognise(host, os.environ, _profiles(), live)
+    commands = tuple(name for name in COMMANDS if shutil.which(name))
+    return Detected(matches, tuple(notes), host, commands)
 
 
 def _profiles() -> dict[str, SiteProfile]:
@@ -86,26 +120,60 @@ def queues_of(kind: str) -> tuple[tuple[LiveQueue, ...] | None, str]:
 
 def new(name: str, kind: str | None, out: Path | None) -> Path:
     """Write a starter profile of this machine's site; its path. Raises Invalid."""
-    if not re.fullmatch(NAME_PATTERN, name):
+    if not re.fullmatch(NAME, name):
         raise Invalid(f"{name!r} is no name of a site", where="NAME", hint=NAME_FORM)
     chosen = kind or _only_kind()
     path = out or search_path(os.environ)[0] / f"{name}.toml"
     if path.exists():
         raise Invalid(f"{path} is there already", where=str(path), hint="-o PATH, or remove it")
-    found, fault = queues_of(chosen)
-    day, remarks = clock.iso()[:10], tuple(_remarks())
-    source = f"`{SOURCES[chosen]}` on {platform.node()}"
-    seen = Seen(
-        name=name, kind=chosen, day=day, source=source, queues=found, fault=fault, remarks=remarks
-    )  # fmt: skip
+    text = starter(_seen(name, chosen))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = create_exclusive(path, starter(seen).encode())
+        made = create_exclusive(path, text.encode())
     except OSError as error:
         raise Invalid(f"cannot be written: {error.strerror}", where=str(path)) from error
     if not made:
         raise Invalid(f"{path} is there already", where=str(path), hint="-o PATH, or remove it")
     return path
+
+
+def _seen(name: str, kind: str) -> Seen:
+    """Look around: all that is written into the profile is found out here."""
+    found, fault = queues_of(kind)
+    return Seen(
+        name=name,
+        kind=kind,
+        day=clock.iso()[:10],
+        source=f"`{SOURCES[kind]}` on {platform.node()}",
+        queues=found,
+        fault=fault,
+        nodes=_nodes(kind),
+        remarks=tuple(_remarks()),
+        scratch=tuple(_scratch(os.environ)),
+    )
+
+
+def _nodes(kind: str) -> Looked:
+    argv, read = NODES[kind]
+    source = f"`{shlex.join(argv)}` on {platform.node()}"
+    try:
+        done = proc.run(argv, timeout=TIMEOUT_S, env=ENVIRONMENT[kind](os.environ))
+    except Unreachable as error:
+        return Looked(source=source, fault=" ".join(error.what.split()))
+    if done.code != 0:
+        return Looked(source=source, fault=_failure(done))
+    return Looked(read(done.out), source, "it named no node")
+
+
+def _failure(done: proc.Finished) -> str:
+    words = " ".join((done.err or done.out).split())[:200]
+    return f"{done.argv[0]} ended with status {done.code}" + (f": {words}" if words else "")
+
+
+def _scratch(env: Mapping[str, str]) -> Iterator[str]:
+    """Directories that may be storage of a node's own, as far as this machine tells."""
+    named = [f"${name} = {env[name]}" for name in SCRATCH_VARIABLES if env.get(name)]
+    yield from (*named, *(path for path in SCRATCH if os.path.isdir(path)))
 
 
 def _only_kind() -> str:
@@ -120,13 +188,16 @@ def _only_kind() -> str:
 
 def _remarks() -> Iterator[str]:
     """Telling lines of the commands that are here. A login node is not a compute node."""
-    for argv in REMARKS:
+    for argv, telling in REMARKS.items():
         if not shutil.which(argv[0]):
             continue
         try:
             done = proc.run(argv, timeout=TIMEOUT_S)
         except Unreachable as error:
-            yield f"{argv[0]}: {error.what}"
+            yield error.what
             continue
-        lines = [line for line in (done.out + done.err).splitlines() if _TELLING.search(line)]
+        if done.code != 0:
+            yield _failure(done)
+            continue
+        lines = [line for line in (done.out + done.err).splitlines() if telling.search(line)]
         yield from (f"{argv[0]}: {' '.join(line.split())[:100]}" for line in lines[:8])

@@ -36,6 +36,9 @@ class Identity(Sourced):
     hosts: tuple[str, ...] = key(
         (), help="Full names of its hosts, with * and ?; `exa site detect` goes by them."
     )
+    environment: dict[str, str] = key(
+        {}, help="Variables that its machines set; `exa site detect` goes by all of them together."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ What was seen is written with its day and its source; what only a person can kno
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.sites.nodelines import Looked, node_lines, plain
 from exa_cli.spec import times
 from exa_cli.spec.document import toml_value
 
@@ -25,7 +26,9 @@ class Seen:
         name, kind: the new site, and its batch system.
         day: YYYY-MM-DD. source: the command that told of the queues.
         queues: None when it did not answer; ``fault`` then says why.
+        nodes: the same of its nodes.
         remarks: lines of other commands, for the reader of the profile.
+        scratch: directories that may be a node's own storage.
     """
 
     name: str
@@ -34,35 +37,22 @@ class Seen:
     source: str
     queues: tuple[LiveQueue, ...] | None
     fault: str = ""
+    nodes: Looked = field(default_factory=Looked)
     remarks: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
 
 
-TO_FILL_IN = {
+LAUNCHER = {
     "slurm": """
-[directives]
-account = "fill in"         # the project to charge, or false; a run's own --account wins
-
-[node]
-ranks_per_node = "fill in"  # one for each GPU, or for each socket of a node without
-cpus = "fill in"            # cores of a node that a job may use: `scontrol show node`, CPUEfctv
-{gpus}
-
 [launcher]
 options = "fill in"         # ["--mpi=pmix"], …: one of `srun --mpi=list`, the ranks' MPI's own
 """,
     "pbs": """
-[directives]
-A = "fill in"               # the project to charge, or false; a run's own --account wins
-
-[node]
-ranks_per_node = "fill in"  # one for each GPU, or for each socket of a node without
-cpus = "fill in"            # cores of a node that a job may use: `pbsnodes -av`, ncpus
-{gpus}
-
 [launcher]
 kind = "fill in"            # "pals" (Cray), "mpich" (Hydra); or your own, with its command
 """,
 }
+ACCOUNT = {"slurm": "account", "pbs": "A"}
 TORCH = """
 [torch]
 device = "fill in"          # "cuda" (AMD too), "xpu" or "cpu"
@@ -80,23 +70,28 @@ def starter(seen: Seen) -> str:
         "[site]",
         f"name = {toml_value(seen.name)}",
         '# hosts = ["login*.example.org"]   # how `exa site detect` knows its login nodes',
-        *(["", "# Seen on this machine:"] if seen.remarks else []),
+        '# environment = { CLUSTER = "x" }  # or these variables of theirs, all of them',
+        *(["", "# Seen on this machine, which is no compute node:"] if seen.remarks else []),
         *(f"# {plain(line)}".rstrip() for line in seen.remarks),
     ]  # fmt: skip
-    body = TO_FILL_IN[seen.kind].replace("{gpus}", _gpus(seen.queues or ()))
-    return "\n".join([*head, *_queues(seen)]) + f"\n{body}{TORCH}"
+    key = f'{ACCOUNT[seen.kind]} = "fill in"'
+    account = f"{key:<27} # the project to charge, or false; a run's own --account wins"
+    node = node_lines(seen.kind, seen.day, seen.nodes, _gpus(seen.queues or ()))
+    body = ["", "[directives]", account, "", "[node]", *node, *_scratch(seen.scratch)]
+    return "\n".join([*head, *_queues(seen), *body]) + f"\n{LAUNCHER[seen.kind]}{TORCH}"
 
 
-def plain(text: str) -> str:
-    """Text that stays within one comment."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _gpus(queues: Sequence[LiveQueue]) -> str:
+def _gpus(queues: Sequence[LiveQueue]) -> int | None:
+    """GPUs of a node where all queues say the same."""
     counts = {queue.gpus for queue in queues}
-    if len(counts) == 1 and (only := counts.pop()) is not None:
-        return f"gpus = {only}                    # of a node: as all partitions' TRES say"
-    return 'gpus = "fill in"            # GPUs of a node; 0 where there are none'
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _scratch(folders: Sequence[str]) -> Iterator[str]:
+    if folders:
+        here = plain(", ".join(folders))
+        yield from ("", "# [local_storage]", f"# On this machine: {here}. Is it so on its nodes?")
+        yield from ('# path = "/…/exa-{uid}"',)
 
 
 def _queues(seen: Seen) -> Iterator[str]:

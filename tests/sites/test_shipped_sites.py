@@ -101,7 +101,7 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
     }
     common = ["as_of", "source"]
     assert tables == {
-        "site": sorted(["hosts", "name", "title", *common]),
+        "site": sorted(["environment", "hosts", "name", "title", *common]),
         "scheduler": sorted(
             ["kind", "cpu_is", "kill_delay_s", "poll_s", "retry_s", "timeout_s", *common]
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,16 @@ from hypothesis import strategies as st
 
 from exa_cli.base.errors import Findings, Invalid, NotFound
 from exa_cli.login import newsite
+from exa_cli.login.sites import checked as sites_checked
 from exa_cli.main import run
+from exa_cli.schedulers.pbs.nodes import nodes as pbs_nodes
 from exa_cli.schedulers.pbs.queues import queues
 from exa_cli.schedulers.queues import LiveQueue
+from exa_cli.schedulers.shapes import Nodes, Shape, of_nodes
 from exa_cli.schedulers.slurm.partitions import partitions
+from exa_cli.schedulers.slurm.queues import nodes as slurm_nodes
 from exa_cli.sites.load import load_site
+from exa_cli.sites.nodelines import Looked
 from exa_cli.sites.recognise import Match, recognise
 from exa_cli.sites.schema import SiteProfile, fill_ins
 from exa_cli.sites.starter import Seen, starter
@@ -92,6 +99,95 @@ def test_no_name_or_line_of_a_command_breaks_out_of_its_place(name: str, words: 
     assert set(values) == {"inherits", "site", "queue", "directives", "node", "launcher", "torch"}
     assert fill_ins(values)
 
+    (only,) = values["queue"]
+    assert only["limit"] == [{"walltime": "00:01:00"}]
+
+
+COUNTS = st.none() | st.integers(0, 10**7)
+WORDS = st.text(max_size=20)
+SHAPES = st.builds(
+    Shape, cores=COUNTS.filter(lambda n: n != 0), gpus=COUNTS, words=WORDS, ncpus=COUNTS,
+    threads=COUNTS.filter(lambda n: n != 0),
+)  # fmt: skip
+NODES = st.lists(st.tuples(SHAPES, st.integers(1, 10**5)), max_size=10).map(tuple)
+QUEUES = st.lists(
+    st.builds(
+        LiveQueue, name=st.text(min_size=1, max_size=20).filter(lambda name: name != "fill in"),
+        closed=WORDS, min_nodes=COUNTS, max_nodes=COUNTS, walltime_s=COUNTS, nodes=COUNTS,
+        gpus=COUNTS, routes=st.lists(st.text(min_size=1, max_size=9), max_size=2).map(tuple),
+    ),
+    max_size=4, unique_by=lambda queue: queue.name,
+).map(tuple)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["slurm", "pbs"]), QUEUES, NODES, WORDS, st.lists(WORDS).map(tuple))
+def test_whatever_was_seen_the_profile_is_whole_once_it_is_filled_in(
+    tmp_path_factory, kind: str, live: tuple[LiveQueue, ...], found: Nodes, words: str, folders
+) -> None:
+    looked = Looked(found, f"`{words}`", words)
+    made = starter(
+        seen(kind, queues=live, nodes=looked, fault=words, scratch=folders, source=words)
+    )
+    path = tmp_path_factory.mktemp("made") / "mine.toml"
+    path.write_text(filled(made), encoding="utf-8")
+    assert sites_checked(str(path), {"HOME": str(path.parent)}).error is None
+    node = parse(made, "x").values["node"]
+    if found:
+        assert node["source"] == looked.source
+        assert node["total"] == sum(count for _, count in found)
+        gpus = {shape.gpus for shape, _ in found}
+        told = gpus if gpus != {None} else {queue.gpus for queue in live}
+        only = told.pop() if len(told) == 1 else None
+        assert node["gpus"] == ("fill in" if only is None else only)
+
+
+NODES_SLURM = "".join(f"node0{i}|1|8|1|gpu:a100:4\n" for i in (1, 2, 3, 4, 1, 2, 3, 4))
+"""As recorded (slurm/10-information), in our format: each node once for each partition."""
+
+
+def test_a_node_of_several_partitions_counts_once() -> None:
+    (only,) = slurm_nodes(NODES_SLURM)
+    assert only == (Shape(cores=8, threads=1, gpus=4, words="gpu:a100:4"), 4)
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("(null)", 0),
+        ("gpu:4", 4),
+        ("gpu:a100:4(S:0-1),nvme:1", 4),
+        ("gpu:a100:2(S:0,2),gpu:h100:1", 3),
+        ("gpu", None),
+        ("gpu:a100", None),
+        ("mps:gpu:400", 0),
+    ],
+)
+def test_gpus_of_generic_resources_are_a_number_or_unknown(gres: str, gpus: int | None) -> None:
+    ((shape, _),) = slurm_nodes(f"n1|2|32|2|{gres}\n")
+    assert (shape.cores, shape.threads, shape.gpus) == (64, 2, gpus)
+
+
+def test_a_line_that_is_no_node_is_left_out() -> None:
+    assert slurm_nodes("sinfo: error: x\n|1|1|1|(null)\n") == ()
+    assert pbs_nodes("Connection refused\npbsnodes: cannot connect to server\n") == ()
+
+
+def test_pbs_nodes_are_those_that_were_recorded() -> None:
+    found = of_nodes(pbs_nodes((RECORDED / "pbs/nodes.txt").read_text()))
+    assert found == ((Shape(ncpus=64, gpus=4), 4),)
+    text = starter(seen("pbs", nodes=Looked(found, "`pbsnodes -a`")))
+    node = parse(text, "x").values["node"]
+    assert (node["gpus"], node["total"], node["as_of"]) == (4, 4, "2026-11-26")
+    assert node["cpus"] == "fill in", "ncpus may be hardware threads"
+    assert "# 4 nodes: ncpus: 64, GPUs: 4" in text
+
+
+def test_what_differs_between_nodes_is_left_to_a_person() -> None:
+    found = slurm_nodes("a|2|32|2|gpu:4\nb|2|32|2|(null)\nc|2|32|2|(null)\n")
+    node = parse(starter(seen("slurm", nodes=Looked(found, "x"))), "x").values["node"]
+    assert (node["cpus"], node["gpus"], node["total"]) == (64, "fill in", 3)
+
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -114,6 +210,7 @@ def put(machine: Path, names: str, body: str) -> None:
 def pbs_here(machine: Path, body: str = "") -> None:
     answer = RECORDED / "pbs/queues.txt"
     put(machine, "qsub qstat qdel qsig qselect", body or f"exec /bin/cat {answer}")
+    put(machine, "pbsnodes", body or f"exec /bin/cat {RECORDED / 'pbs/nodes.txt'}")
 
 
 def test_without_a_batch_system_nothing_is_written(machine: Path) -> None:
@@ -121,7 +218,7 @@ def test_without_a_batch_system_nothing_is_written(machine: Path) -> None:
     assert not (machine / "home").exists()
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a b", "-x"])
+@pytest.mark.parametrize("name", ["", "../x", "a b", "-x", "a.toml", "a\n", "ü"])
 def test_a_name_that_is_no_file_s_is_refused(machine: Path, name: str) -> None:
     pbs_here(machine)
     with pytest.raises(Invalid, match="no name of a site"):
@@ -153,7 +250,42 @@ def test_it_is_written_where_its_name_finds_it_and_never_twice(machine: Path, ca
 def test_a_batch_system_that_is_silent_leaves_the_queues_open(machine: Path, capsys) -> None:
     pbs_here(machine, "echo 'cannot connect to server' >&2; exit 255")
     assert run(["site", "new", "mine"], False) == 0
-    assert "Queues: not known" in Path(capsys.readouterr().out.strip()).read_text()
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert "# Queues: not known (" in text
+    assert "# Nodes: not known (pbsnodes ended with status 255: cannot connect to server)" in text
+
+
+def test_each_command_that_hangs_is_given_up_and_noted_in_its_place(
+    machine: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(newsite, "TIMEOUT_S", 0.3)
+    put(machine, "sbatch squeue scontrol scancel sinfo srun lscpu", "exec /bin/sleep 60")
+    begin = time.monotonic()
+    assert run(["site", "new", "mine"], False) == 0
+    assert time.monotonic() - begin < 30
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    assert "# Queues: not known (scontrol did not answer within 0.3 s" in text
+    assert "# Nodes: not known (sinfo did not answer within 0.3 s)" in text
+    assert "# srun did not answer within 0.3 s" in text
+    assert "# lscpu did not answer within 0.3 s" in text
+
+
+def test_what_slurm_says_of_mpi_and_nodes_is_written_and_a_failing_tool_is_named(
+    machine: Path, capsys
+) -> None:
+    put(machine, "sbatch squeue scancel", "exit 1")
+    put(machine, "scontrol", f"exec /bin/cat {RECORDED / 'slurm/partitions.txt'}")
+    (machine / "nodes").write_text(NODES_SLURM)
+    put(machine, "sinfo", f"exec /bin/cat {machine}/nodes")
+    put(machine, "srun", "printf 'MPI plugin types are...\\n\\tpmix\\n\\tpmi2\\n' >&2")
+    put(machine, "nvidia-smi", "echo 'no driver' >&2; exit 9")
+    assert run(["site", "new", "mine"], False) == 0
+    text = Path(capsys.readouterr().out.strip()).read_text()
+    for line in ("# srun: pmix", "# srun: pmi2", "# nvidia-smi ended with status 9: no"):
+        assert line in text
+    values = parse(text, "x").values
+    assert (values["node"]["cpus"], values["node"]["gpus"], values["node"]["total"]) == (8, 4, 4)
+    assert [queue["name"] for queue in values["queue"]] == ["debug", "prod", "preempt"]
 
 
 def test_the_machine_is_known_by_its_queues_again(machine: Path, capsys) -> None:
@@ -171,24 +303,84 @@ def test_the_machine_is_known_by_its_queues_again(machine: Path, capsys) -> None
 
 def sites(tmp_path: Path, **lines: str) -> dict[str, SiteProfile]:
     base = filled(starter(seen("pbs")))
-    marked = {name: base.replace("# hosts = ", f"{line} # ") for name, line in lines.items()}
+    marked = {name: base.replace("# hosts = ", f"{line}\n# ") for name, line in lines.items()}
     return {name: profile(tmp_path, text) for name, text in marked.items()}
 
 
+ALL = [queue.name for queue in READ["pbs"]]
+
+
 @pytest.mark.parametrize(
-    ("host", "live", "found"),
+    ("host", "environ", "live", "found"),
     [
-        ("login2.mine.org", [], ["mine"]),
-        ("LOGIN2.mine.org", ["other"], ["mine"]),
-        ("elsewhere", [], []),
-        ("elsewhere", [queue.name for queue in READ["pbs"]], ["plain"]),  # mine names its hosts
-        ("elsewhere", ["debug", "prod"], []),
+        ("elsewhere", {}, [], []),
+        ("elsewhere", {}, ["debug", "prod"], []),
+        ("elsewhere", {"CLUSTER": "b", "PART": "gpu"}, [], []),  # not all of its variables
+        ("elsewhere", {"CLUSTER": "a"}, [], []),
+        ("elsewhere", {}, ALL, ["plain"]),  # mine and env name other machines
+        ("login2.mine.org", {}, [], ["mine"]),
+        ("LOGIN2.mine.org", {}, ["other"], ["mine"]),
+        ("elsewhere", {"CLUSTER": "a", "PART": "gpu"}, ALL, ["env"]),
+        ("login2.mine.org", {"CLUSTER": "a", "PART": "gpu"}, [], ["mine", "env"]),
     ],
 )
-def test_a_host_decides_and_else_all_the_queues(tmp_path, host, live, found) -> None:
-    known = sites(tmp_path, mine='hosts = ["login?.mine.org"]', plain="")
-    matches: tuple[Match, ...] = recognise(host, known, {"pbs": live})
+def test_a_host_or_the_variables_decide_and_else_all_the_queues(
+    tmp_path, host, environ, live, found
+) -> None:
+    env = 'environment = { CLUSTER = "a", PART = "gpu" }'
+    known = sites(tmp_path, mine='hosts = ["login?.mine.org"]', env=env, plain="")
+    matches: tuple[Match, ...] = recognise(host, environ, known, {"pbs": live})
     assert [each.site for each in matches] == found
+
+
+def test_a_match_says_all_that_speaks_for_it_and_what_does_not(tmp_path: Path) -> None:
+    lines = 'hosts = ["login?.mine.org"]\nenvironment = { CLUSTER = "a" }'
+    known = sites(tmp_path, mine=lines)
+    (both,) = recognise("login1.mine.org", {"CLUSTER": "a"}, known, {})
+    assert both.why == (
+        "the host login1.mine.org is one of login?.mine.org; the environment has CLUSTER=a"
+    )
+    (queues_only,) = recognise("elsewhere", {}, known, {"pbs": ALL})
+    assert queues_only.why.endswith("; but its profile names other machines than elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("x3001c0s1b0n0.hsn.cm.polaris.alcf.anl.gov", ["polaris"]),
+        ("x4519c3s2b0n0.hsn.cm.aurora.alcf.anl.gov", ["aurora"]),
+        ("x3001c0s1b0n0", []),
+    ],
+)
+def test_a_shipped_profile_knows_the_hosts_that_its_source_names(host: str, found) -> None:
+    names = ("aurora", "frontier", "lumi", "perlmutter", "polaris", "local", "ilabt")
+    shipped = {name: load_site(name, {}).profile for name in names}
+    assert [each.site for each in recognise(host, {}, shipped, {})] == found
+
+
+def test_without_a_site_it_says_what_is_here_and_how_to_begin(machine: Path, capsys) -> None:
+    pbs_here(machine)
+    assert run(["site", "detect"], False) == NotFound.code
+    out, err = capsys.readouterr()
+    assert out == "" and "qsub, qstat, pbsnodes" in err and "exa site new NAME" in err
+    assert run(["site", "detect", "--json"], False) == NotFound.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["matches"] == [] and told["commands"] == ["qsub", "qstat", "pbsnodes"]
+
+
+def test_of_several_sites_none_is_chosen_and_each_is_listed(machine: Path, capsys) -> None:
+    folder = machine / "home/exa/sites"
+    folder.mkdir(parents=True)
+    for name, line in {"one": 'hosts = ["*"]', "two": 'environment = { HERE = "yes" }'}.items():
+        text = filled(starter(seen("pbs", name=name))).replace("# hosts = ", f"{line}\n# ")
+        (folder / f"{name}.toml").write_text(text)
+    os.environ["HERE"] = "yes"
+    try:
+        assert run(["site", "detect"], False) == Findings.code
+    finally:
+        del os.environ["HERE"]
+    out, err = capsys.readouterr()
+    assert out == "" and "one: the host" in err and "two: the environment has HERE=yes" in err
 
 
 def test_looking_takes_nothing_of_the_path_for_granted(machine: Path) -> None:
