@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +19,9 @@ from exa_cli.base.files import to_json
 from exa_cli.base.talk import say
 from exa_cli.commands import _complete
 from exa_cli.runs.rundir import RunDir
+
+if TYPE_CHECKING:
+    from exa_cli.runs.state import RunState
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 run_argument = click.argument("run", metavar="RUN", shell_complete=_complete.runs)
@@ -63,6 +68,15 @@ def emit(value: Any) -> None:
     click.echo(to_json(value), nl=False)
 
 
+COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
+
+
+def paint(verdict: str, words: str) -> str:
+    """Words in their verdict's colour, on a terminal that wants any."""
+    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
+    return words if plain else click.style(words, fg=COLOURS.get(verdict))
+
+
 LIVE = ("queued", "running", "resubmitting", "unknown")
 """States of a run that may still change by themselves."""
 
@@ -91,13 +105,18 @@ def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) ->
         elif clock.monotonic() - known > FORGOTTEN_S:
             raise _forgotten(run)
         time.sleep(1.0)
-    if state == "done":
-        say(f"{run.run_id} is done: {view.state.step} steps")
+    tell_end(run, view.state, f"exa logs {run.run_id} shows what it said")
+
+
+def tell_end(run: RunDir, state: RunState, silent: str) -> None:
+    """Say that a run is done. Raises RunFailed for any other end, with its evidence, or ``silent``
+    where there is none."""
+    if state.state == "done":
+        say(f"{run.run_id} is done: {state.step} steps")
         return
-    last = view.state.attempts[-1]
     raise RunFailed(
-        f"{run.run_id} {state}: {view.state.cause}",
-        where="; ".join(last.evidence[:2]) or None,
+        f"{run.run_id} {state.state}: {state.cause or 'nobody said why'}",
+        where="; ".join(state.attempts[-1].evidence[:2]) or silent,
         hint=f"exa resume {run.run_id} goes on",
     )
 

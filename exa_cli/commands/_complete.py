@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import click
 
+from exa_cli.base.errors import ExaError
+
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
@@ -16,7 +18,7 @@ def _offering(known: Callable[[], Iterable[str]]) -> Complete:
     def offer(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         try:
             return [name for name in known() if name.startswith(incomplete)]
-        except Exception:  # noqa: BLE001 - see above
+        except (ExaError, OSError):
             return []
 
     return offer

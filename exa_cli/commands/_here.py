@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
-from exa_cli.base.errors import RunFailed
 from exa_cli.base.talk import say
+from exa_cli.commands._common import tell_end
 from exa_cli.login import here, observe
 from exa_cli.login.submit import Submission
 
@@ -17,17 +17,10 @@ def attend(done: Submission, each: Callable[[], object]) -> None:
     child = here.start(done)
     while (status := _ended(child)) is None:
         each()
-    view = observe.look([done.run], fresh=True)[0]
-    if view.state.state == "done":
-        say(f"{done.run.run_id} is done: {view.state.step} steps")
-        return
-    last = view.state.attempts[-1]
-    silent = f"its script ended with status {status}; exa logs {done.run.run_id} shows why"
-    raise RunFailed(
-        f"{done.run.run_id} has ended: {last.cause or 'nobody said why'}",
-        where="; ".join(last.evidence[:2]) or silent,
-        hint=f"exa resume {done.run.run_id} goes on in a job of its own",
-    )
+    run = done.run
+    view = observe.look([run], fresh=True)[0]
+    silent = f"its script ended with status {status}; exa logs {run.run_id} shows why"
+    tell_end(run, view.state, silent)
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int | None:

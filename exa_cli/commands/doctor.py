@@ -8,8 +8,7 @@ import click
 
 from exa_cli.base.errors import Findings
 from exa_cli.commands import _complete
-from exa_cli.commands._common import emit, json_option
-from exa_cli.commands.plan import paint
+from exa_cli.commands._common import emit, json_option, paint
 from exa_cli.login import doctor
 from exa_cli.plan.preflight import Check
 

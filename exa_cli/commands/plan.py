@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
-from exa_cli.commands._common import asks_for_a_run, emit, json_option
+from exa_cli.commands._common import asks_for_a_run, emit, json_option, paint
 from exa_cli.login import draft as drafts
 from exa_cli.login.draft import Options
 from exa_cli.login.preflight import preview
 from exa_cli.plan import show
 from exa_cli.runs.rundir import RunDir, runs_root
-
-COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
 
 
 @click.command()
@@ -53,8 +49,3 @@ def command(
     else:
         click.echo(show.text(found, paint), nl=False)
     seen.accepted()
-
-
-def paint(verdict: str, words: str) -> str:
-    plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
-    return words if plain else click.style(words, fg=COLOURS.get(verdict))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -80,13 +81,14 @@ def check(name: str | None, live: bool, as_json: bool) -> None:
       exa site check mycluster --live
     """
     found = sites.checked(name)
-    if as_json and not (live and not found.error):
+    if live and not found.error:
+        _check_live(name, found, as_json)
+        return
+    if as_json:
         emit(found.to_json())
     if found.error:
         raise found.error
-    if live:
-        _check_live(name, found, as_json)
-    elif not as_json:
+    if not as_json:
         click.echo(f"{found.site}: no fault")
         for note in found.notes:
             click.echo(f"  {note}")
@@ -107,7 +109,7 @@ def detect(as_json: bool) -> None:
     found = newsite.detect()
     if as_json:
         rows = [{"site": each.site, "why": each.why} for each in found.matches]
-        seen = {"host": found.host, "commands": list(found.commands)}
+        seen = {"host": found.host, "schedulers": list(found.schedulers)}
         emit({"schema": 1, "matches": rows, "notes": list(found.notes), **seen})
     for note in found.notes:
         warn(note)
@@ -125,17 +127,17 @@ def detect(as_json: bool) -> None:
 
 
 def _of_no_site(found: newsite.Detected) -> NotFound:
-    here = ", ".join(found.commands) or "none"
+    here = ", ".join(found.schedulers) or "none"
     hint = "exa site new NAME begins a profile of this machine"
     return NotFound(
-        f"no profile is of this machine, {found.host}; commands of batch systems here: {here}",
-        hint=hint if found.commands else f"{hint}; on one without a batch system it is local",
+        f"no profile fits this machine, {found.host}; batch systems with commands here: {here}",
+        hint=hint if found.schedulers else f"{hint}; on one without a batch system it is local",
     )
 
 
 @command.command()
 @click.argument("name", metavar="NAME")
-@click.option("--scheduler", type=click.Choice(sorted(newsite.SOURCES)), help="Its batch system.")
+@click.option("--scheduler", metavar="KIND", help="Its batch system, where several are here.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write.")
 def new(name: str, scheduler: str | None, out: Path | None) -> None:
     """Write a commented profile to begin with, from what is seen on this machine.
@@ -155,7 +157,7 @@ def new(name: str, scheduler: str | None, out: Path | None) -> None:
 def _check_live(name: str | None, found: sites.Checked, as_json: bool) -> None:
     compared = sites.compared(name)
     if as_json:
-        drift = [each.to_json() for each in compared.drift]
+        drift = [asdict(each) for each in compared.drift]
         emit({**found.to_json(), "drift": drift, "live_notes": list(compared.notes)})
     else:
         for each in compared.drift:
@@ -163,10 +165,9 @@ def _check_live(name: str | None, found: sites.Checked, as_json: bool) -> None:
         for note in compared.notes:
             click.echo(f"  {note}")
     if compared.drift:
-        count = len(compared.drift)
-        raise Findings(f"{found.site} differs from the batch system in {count} points")
-    if compared.asked:
-        say(f"{found.site}: nothing differs from the batch system")
+        points = "one point" if len(compared.drift) == 1 else f"{len(compared.drift)} points"
+        raise Findings(f"{found.site} differs from the batch system in {points}")
+    say(f"{found.site}: nothing that was compared differs")
 
 
 @command.command()

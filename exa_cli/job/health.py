@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from exa_cli.base.requires import RANKS
 from exa_cli.policy.cause import Health
 from exa_cli.schedulers import inside
-
-TORCH_RANGE = ((2, 8), (2, 14))
-"""Versions of torch exa is tested with: from the first, below the second."""
 
 
 def verdict(
@@ -54,8 +52,8 @@ def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:
         return Health("binding", f"{place} {rank['seat_error']}")
     if rank["missing"]:
         return Health("packages", f"{place} cannot import {', '.join(rank['missing'])}")
-    if rank["torch"] and not torch_fits(rank["torch"]):
-        return Health("torch", f"{place} has torch {rank['torch']}; exa needs 2.8 to 2.13")
+    if rank["torch"] and not RANKS["torch"].takes(rank["torch"]):
+        return Health("torch", f"{place} has torch {rank['torch']}; exa needs {RANKS['torch']}")
     if error := rank["scratch_error"] or rank["run_dir_error"]:
         full = "No space left" in error or "quota" in error.lower()
         return Health("write access", f"{place}: {error}", "disk-full" if full else "launch-failed")
@@ -63,9 +61,3 @@ def _fault(rank: dict[str, Any], scratch_bytes: int) -> Health | None:
         free, need = rank["scratch_free"] / 1e9, scratch_bytes / 1e9
         return Health("space", f"{place}: {free:.3f} GB free, {need:.3f} GB needed", "disk-full")
     return None
-
-
-def torch_fits(version: str) -> bool:
-    """Whether a version such as ``2.13.0+cpu`` is within `TORCH_RANGE`."""
-    numbers = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
-    return TORCH_RANGE[0] <= numbers < TORCH_RANGE[1]

@@ -19,21 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.base.files import write_json
+from exa_cli.base.requires import RANKS
 from exa_cli.job.rank import bind
 
-NEEDED = (
-    "torch",
-    "numpy",
-    "h5py",
-    "sentencepiece",
-    "safetensors",
-    "tensorboard",
-    "xxhash",
-    "mpi4py",
-)
 
-
-def look(scratch: Path, run_dir: Path, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
+def look(scratch: Path, run_dir: Path, needed: tuple[str, ...] = tuple(RANKS)) -> dict[str, Any]:
     """What one rank sees from its node."""
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     has_torch = importlib.util.find_spec("torch") is not None
@@ -83,7 +73,7 @@ def main() -> None:
     world = MPI.COMM_WORLD
     me = launch["ranks"][world.rank % len(launch["ranks"])]
     seat_error = _seat_error(me)
-    needed = () if launch["program"] else NEEDED
+    needed = () if launch["program"] else tuple(RANKS)
     seen = look(Path(me["scratch"]), Path(launch["run_dir"]), needed)
     seen |= {
         "seat_error": seat_error,

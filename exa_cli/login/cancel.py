@@ -40,7 +40,7 @@ def cancel(run: RunDir) -> Cancelled:
     with Journal(run.path, journals.writer_name("login")) as journal:
         journal.append("cancelled", attempt=last.attempt)
     if began_here(run, last.attempt):
-        words = f"cancelled {run.run_id}: it saves and stops; the allocation stays"
+        words = f"cancelled {run.run_id}: it is asked to save and stop; the allocation stays"
         return Cancelled(run.run_id, last.attempt, last.job_id, words)
     try:
         job_id, words = _end(scheduler.of_run(run), last)

@@ -14,27 +14,21 @@ import resource
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from exa_cli.base import cache, clock
 from exa_cli.base.errors import ExaError, Unreachable
 from exa_cli.base.files import create_exclusive
+from exa_cli.base.requires import RANKS
 from exa_cli.login.preflight import look_at
 from exa_cli.login.scheduler import of_site
 from exa_cli.plan.preflight import Check, Place, failed
 from exa_cli.runs.rundir import RUNS_VARIABLE, runs_root
+from exa_cli.script.launcher import search_path
 from exa_cli.sites.load import find_site
 from exa_cli.sites.schema import SiteProfile, read
-
-RANKS = {
-    "torch": ((2, 8), (2, 14)), "mpi4py": ((4, 1), None), "numpy": ((1, 26), None),
-    "h5py": ((3, 10), None), "sentencepiece": ((0, 2), None), "safetensors": ((0, 4), None),
-    "tensorboard": ((2, 16), None),
-}  # fmt: skip
-"""What a rank needs: the first version that will do, and the first that will not, as pyproject.toml
-has them."""
 
 LEAST_FILES, LEAST_PROCESSES = 1024, 512
 MOST_SKEW_S = 5.0
@@ -90,17 +84,15 @@ def batch(profile: SiteProfile) -> Iterator[Check]:
         yield Check("batch system", "warning", says, error.where, "ask again; nothing is assumed")
         return
     took = clock.monotonic() - began
-    counted = "" if found is None else f", {len(found)} queues, answered in {took:.2f} s"
+    counted = f", {len(found)} queues, answered in {took:.2f} s" if found else ""
     yield Check("batch system", "ok", f"{system.kind}: usable{counted}")
 
 
 def launcher(profile: SiteProfile) -> Iterator[Check]:
     """The program that starts ranks. It may be on compute nodes only."""
-    name = profile.launcher.command[0] if profile.launcher.command else profile.launcher.kind
+    name = profile.launcher.command[0]
     local = profile.scheduler.kind == "local"
-    beside = [str(Path(sys.executable).parent)] if local else []
-    path = os.pathsep.join([*beside, os.environ.get("PATH", "")])
-    if found := shutil.which(name, path=path):
+    if found := shutil.which(name, path=search_path()):
         yield Check("launcher", "ok", found)
         return
     hint = "pip install 'exa-hpc[local]' brings one" if local else "nodes may have it all the same"
@@ -110,19 +102,19 @@ def launcher(profile: SiteProfile) -> Iterator[Check]:
 def packages(found: Mapping[str, str | None], *, needed: bool) -> Iterator[Check]:
     """What ranks import. Pure. ``needed``: ranks run with this very interpreter; else modules or a
     container of the job may bring what is not here."""
-    bad: Callable[[str, str], Check] = lambda name, says: Check(  # noqa: E731
-        name, "fault" if needed else "warning", says,
-        hint=f"pip install 'exa-hpc[local]'{'' if needed else ', unless the job has it otherwise'}",
-    )  # fmt: skip
-    for name, (first, beyond) in RANKS.items():
+    for name, wanted in RANKS.items():
         version = found.get(name)
         if version is None:
-            yield bad(name, "is not installed")
-        elif not first <= _parts(version) or (beyond and _parts(version) >= beyond):
-            upper = f", under {_dotted(beyond)}" if beyond else ""
-            yield bad(name, f"{version} is here; {_dotted(first)} or newer{upper} is needed")
+            yield _unfit(name, "is not installed", needed)
+        elif not wanted.takes(version):
+            yield _unfit(name, f"{version} is here; {wanted} is needed", needed)
         else:
             yield Check(name, "ok", version)
+
+
+def _unfit(name: str, says: str, needed: bool) -> Check:
+    hint = "pip install 'exa-hpc[local]'" + ("" if needed else ", unless the job has it otherwise")
+    return Check(name, "fault" if needed else "warning", says, hint=hint)
 
 
 def folder(name: str, place: Place, probe: Probe | None) -> Iterator[Check]:
@@ -186,13 +178,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    """``2.13.0+cpu`` → (2, 13); what is no number counts as 0."""
-    numbers = (part for part in version.split("+")[0].split(".")[:2])
-    return tuple(int(part) if part.isdigit() else 0 for part in numbers)
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

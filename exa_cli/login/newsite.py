@@ -5,45 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shlex
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exa_cli.base import clock, proc
+from exa_cli.base import clock, proc, resources
 from exa_cli.base.errors import ExaError, Invalid, Unreachable
 from exa_cli.base.files import create_exclusive
-from exa_cli.schedulers.pbs import environment as pbs_environment
-from exa_cli.schedulers.pbs import nodes as pbs_nodes
+from exa_cli.login.sites import nodes_of
+from exa_cli.schedulers import registry
 from exa_cli.schedulers.queues import LiveQueue
-from exa_cli.schedulers.registry import make
-from exa_cli.schedulers.shapes import Nodes, of_nodes
-from exa_cli.schedulers.slurm import environment as slurm_environment
-from exa_cli.schedulers.slurm import queues as slurm_queues
 from exa_cli.schedulers.types import Scheduler, Settings
-from exa_cli.sites.load import known_sites, load_site, search_path
+from exa_cli.sites.load import find_site, known_sites, search_path
 from exa_cli.sites.nodelines import Looked
 from exa_cli.sites.recognise import Match, recognise
-from exa_cli.sites.schema import SiteProfile
+from exa_cli.sites.schema import SiteProfile, fill_ins, read
 from exa_cli.sites.starter import Seen, starter
-
-SOURCES = {"slurm": "scontrol show partition", "pbs": "qstat -Qf"}
-"""The batch systems that can be asked for their queues, and the command that shows them."""
-
-NODES: dict[str, tuple[tuple[str, ...], Callable[[str], Nodes]]] = {
-    "slurm": (slurm_queues.QUESTION, slurm_queues.nodes),
-    "pbs": (("pbsnodes", "-a", "-v"), lambda text: of_nodes(pbs_nodes.nodes(text))),
-}
-"""What is asked for the nodes, and what reads the answer."""
-
-ENVIRONMENT: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {
-    "slurm": slurm_environment.of_question,
-    "pbs": pbs_environment.of_question,
-}
-COMMANDS = ("sbatch", "squeue", "scontrol", "sinfo", "qsub", "qstat", "pbsnodes")
-"""Those by which a person knows what there is; exa needs more of them."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 NAME_FORM = "up to 64 letters, digits, _ and -, the first a letter or digit"
@@ -64,49 +43,54 @@ REMARKS = {
 
 @dataclass(frozen=True)
 class Detected:
-    """The sites that fit, what could not be asked, and what was seen: the host's name, and which
-    commands of batch systems are on the PATH."""
+    """The sites that fit; what could not be asked or read; and what was seen: the host's name, and
+    the batch systems whose commands are on the PATH."""
 
     matches: tuple[Match, ...]
     notes: tuple[str, ...]
-    host: str = ""
-    commands: tuple[str, ...] = ()
+    host: str
+    schedulers: tuple[str, ...]
 
 
 def usable_kinds() -> list[str]:
-    """The batch systems whose commands are on the PATH."""
-    return [kind for kind in SOURCES if _batch(kind).usable() is None]
+    """The batch systems that show what they have and whose commands are on the PATH."""
+    kinds = [kind for kind, found in registry.known().items() if found.shows]
+    return [kind for kind in kinds if _batch(kind).usable() is None]
 
 
 def _batch(kind: str) -> Scheduler:
-    return make(kind, Settings({"timeout_s": TIMEOUT_S}, dict(os.environ)))
+    return registry.make(kind, Settings({"timeout_s": TIMEOUT_S}, dict(os.environ)))
 
 
 def detect() -> Detected:
     """Which of the known sites this machine is of."""
     live: dict[str, list[str]] = {}
-    notes: list[str] = []
-    for kind in usable_kinds():
+    profiles, notes = _profiles()
+    kinds = usable_kinds()
+    for kind in kinds:
         found, fault = queues_of(kind)
         if found is None:
             notes.append(f"{kind}: {fault}")
         else:
             live[kind] = [queue.name for queue in found]
     host = socket.getfqdn()
-    matches = recognise(host, os.environ, _profiles(), live)
-    commands = tuple(name for name in COMMANDS if shutil.which(name))
-    return Detected(matches, tuple(notes), host, commands)
+    matches = recognise(host, os.environ, profiles, live)
+    return Detected(matches, tuple(notes), host, tuple(kinds))
 
 
-def _profiles() -> dict[str, SiteProfile]:
-    """Every profile that can be read; a starter or a faulty one fits no machine."""
+def _profiles() -> tuple[dict[str, SiteProfile], list[str]]:
+    """Every profile that is whole, and what is to be said of faulty ones. A starter, and one that
+    is still to be filled in, is of no machine yet."""
     found: dict[str, SiteProfile] = {}
-    for name in known_sites():
+    faulty: list[str] = []
+    for name, path in known_sites().items():
         try:
-            found[name] = load_site(name, os.environ).profile
+            doc, _ = find_site(str(path), os.environ)
+            if not fill_ins(doc.values):
+                found[name] = read(doc)
         except ExaError:
-            continue
-    return found
+            faulty.append(f"the profile {name} is faulty and left out: exa site check {name}")
+    return found, faulty
 
 
 def queues_of(kind: str) -> tuple[tuple[LiveQueue, ...] | None, str]:
@@ -139,30 +123,24 @@ def new(name: str, kind: str | None, out: Path | None) -> Path:
 
 def _seen(name: str, kind: str) -> Seen:
     """Look around: all that is written into the profile is found out here."""
-    found, fault = queues_of(kind)
+    shows = registry.registration(kind).shows
+    if shows is None:
+        raise Invalid(f"{kind} has no queues and nodes to ask for", where="--scheduler")
+    queues, fault = queues_of(kind)
+    nodes, no_nodes = nodes_of(_batch(kind))
+    here = platform.node()
     return Seen(
         name=name,
         kind=kind,
+        parent=resources.read("sites", f"{kind}.toml"),
         day=clock.iso()[:10],
-        source=f"`{SOURCES[kind]}` on {platform.node()}",
-        queues=found,
+        source=f"`{shows.queues}` on {here}",
+        queues=queues,
         fault=fault,
-        nodes=_nodes(kind),
+        nodes=Looked(nodes, f"`{shows.nodes}` on {here}", no_nodes),
         remarks=tuple(_remarks()),
         scratch=tuple(_scratch(os.environ)),
     )
-
-
-def _nodes(kind: str) -> Looked:
-    argv, read = NODES[kind]
-    source = f"`{shlex.join(argv)}` on {platform.node()}"
-    try:
-        done = proc.run(argv, timeout=TIMEOUT_S, env=ENVIRONMENT[kind](os.environ))
-    except Unreachable as error:
-        return Looked(source=source, fault=" ".join(error.what.split()))
-    if done.code != 0:
-        return Looked(source=source, fault=_failure(done))
-    return Looked(read(done.out), source, "it named no node")
 
 
 def _failure(done: proc.Finished) -> str:

@@ -95,51 +95,35 @@ def checked(asked: str | None, env: Mapping[str, str] | None = None) -> Checked:
 
 
 def compared(asked: str | None, env: Mapping[str, str] | None = None) -> Compared:
-    """Hold a profile against the batch system that runs here now.
+    """Hold a profile against the batch system that runs here now: its queues, and its nodes where
+    users are told of them. Where there are neither, that is a note, and nothing is asked.
 
-    Where exa itself is the batch system nothing is asked and nothing differs. Nodes are compared
-    where the batch system tells them to users.
-
-    Raises NotFound, Invalid (of the profile; or its batch system has no queues to ask for), or
-    Unreachable when that did not answer.
+    Raises NotFound, Invalid (of the profile), or Unreachable when the batch system did not answer.
     """
     doc, _ = find_site(asked, env)
     profile = read(doc)
-    kind = profile.scheduler.kind
-    if registration(kind).live == "itself":
-        note = f"nothing to compare with: of {kind} exa makes the batch system, from this profile"
-        return Compared((), (note,), asked=False)
-    if registration(kind).live == "nothing":
-        raise _no_queues(kind, doc)
+    if registration(profile.scheduler.kind).shows is None:
+        note = f"not compared: {profile.scheduler.kind} has no queues and nodes to ask for"
+        return Compared((), (note,))
     batch = of_site(profile)
     if why_not := batch.usable():
         raise Unreachable(f"the batch system {batch.kind} cannot be asked from here: {why_not}")
     live = batch.queues()
-    if live is None:
-        raise _no_queues(kind, doc)
-    if not live:  # no batch system has none: this is no answer
+    if not live:  # no such batch system has none: this is no answer
         raise Unreachable(f"{batch.kind} answered without naming a queue", hint="ask again")
-    nodes, fault = _nodes(batch)
+    nodes, fault = nodes_of(batch)
     found = compare(profile, doc, live, nodes)
     notes = (f"not compared: what nodes have: {fault}",) if fault else ()
     return Compared(found.drift, (*notes, *found.notes))
 
 
-def _nodes(batch: Scheduler) -> tuple[tuple[LiveNode, ...], str]:
+def nodes_of(batch: Scheduler) -> tuple[tuple[LiveNode, ...], str]:
     """Its nodes, or why they are not known: a site may keep them from users."""
     try:
         found = batch.nodes()
     except Unreachable as error:
         return (), " ".join(error.what.split())
     return found, "" if found else f"{batch.kind} named none"
-
-
-def _no_queues(kind: str, doc: TomlDoc) -> Invalid:
-    return Invalid(
-        f"a profile cannot be held against {kind}: it has no queues, limits or nodes to ask for",
-        where=doc.where(("scheduler", "kind")),
-        hint="exa site check without --live reads the profile alone",
-    )
 
 
 def _check_directives(profile: SiteProfile, doc: TomlDoc) -> None:

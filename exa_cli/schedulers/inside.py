@@ -13,7 +13,6 @@ rank in its node file. Asked once, at the start of a life: later answers cost an
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +21,12 @@ from exa_cli.base import proc
 from exa_cli.base.errors import Invalid, Unreachable
 from exa_cli.schedulers.hostlist import expand
 from exa_cli.schedulers.pbs import environment, read
+from exa_cli.spec import times
 
 ASK_TIMEOUT_S = 20
 
 OWN_ID = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID"}
 """By batch system, the variable in which a job finds its own id."""
-
-_LEFT = re.compile(r"(?:(\d+)-)?(\d+(?::\d\d){1,2})", re.ASCII)
 
 
 def nodes(kind: str, environ: Mapping[str, str], count: int) -> tuple[str, ...]:
@@ -127,16 +125,5 @@ def _slurm_end(environ: Mapping[str, str], now: float) -> float | None:
         answer = proc.run(argv, timeout=ASK_TIMEOUT_S)
     except Unreachable:
         return None
-    left = seconds_left(answer.out) if answer.code == 0 else None
+    left = times.read(answer.out) if answer.code == 0 else None
     return None if left is None else now + left
-
-
-def seconds_left(text: str) -> int | None:
-    """squeue's %L: ``[D-]HH:MM:SS`` or ``MM:SS``; None for UNLIMITED, INVALID, NOT_SET, nothing."""
-    match = _LEFT.fullmatch(text.strip())
-    if match is None:
-        return None
-    seconds = 0
-    for part in match[2].split(":"):
-        seconds = seconds * 60 + int(part)
-    return int(match[1] or 0) * 86_400 + seconds

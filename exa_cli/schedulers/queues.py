@@ -14,7 +14,6 @@ class LiveQueue:
         min_nodes, max_nodes: of one job.
         walltime_s: the longest job, in seconds.
         nodes: how many it has.
-        gpus: of one of its nodes, where all have as many.
         routes: the queues that a routing queue sends its jobs to.
         qos, refused_qos: the QOS it takes, where it takes some only; those it does not take.
     """
@@ -25,7 +24,6 @@ class LiveQueue:
     max_nodes: int | None = None
     walltime_s: int | None = None
     nodes: int | None = None
-    gpus: int | None = None
     routes: tuple[str, ...] = ()
     qos: tuple[str, ...] = ()
     refused_qos: tuple[str, ...] = ()
@@ -37,13 +35,18 @@ class LiveNode:
 
     Attributes:
         cpus: as the batch system counts them: cores, or hardware threads.
+        cores: real cores. threads: hardware threads of each.
         gpus: that it can give to jobs.
+        words: what it says of GPUs and the like, for people.
         queues: those it belongs to; empty = any, or it does not say.
     """
 
     name: str
     cpus: int | None = None
+    cores: int | None = None
+    threads: int | None = None
     gpus: int | None = None
+    words: str = ""
     queues: tuple[str, ...] = ()
 
 

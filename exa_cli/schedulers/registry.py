@@ -10,7 +10,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from exa_cli.base.errors import ExaError, NotFound
 from exa_cli.schedulers.types import Scheduler, Settings
@@ -20,25 +20,32 @@ _PACKAGE = "exa_cli.schedulers"
 Factory = Callable[[Settings], Scheduler]
 F = TypeVar("F", bound=Factory)
 
-Live = Literal["queues", "itself", "nothing"]
-"""What a profile can be held against: queues that run; nothing else than the profile, of which
-exa itself makes the batch system; or nothing, for it cannot be asked for any."""
+
+@dataclass(frozen=True)
+class Shows:
+    """The commands by which a person sees what a batch system has."""
+
+    queues: str
+    nodes: str
 
 
 @dataclass(frozen=True)
 class Registration:
-    """One kind. ``unusable`` says why it cannot be used from this installation at all."""
+    """One kind. ``unusable`` says why it cannot be used from this installation at all; ``shows``
+    is None where there are no queues and nodes to ask for."""
 
     kind: str
     factory: Factory
     unusable: str | None = None
-    live: Live = "queues"
+    shows: Shows | None = None
 
 
 _registered: dict[str, Registration] = {}
 
 
-def register(kind: str, *, unusable: str | None = None, live: Live = "queues") -> Callable[[F], F]:
+def register(
+    kind: str, *, unusable: str | None = None, shows: Shows | None = None
+) -> Callable[[F], F]:
     """Class decorator: this class is the batch system ``kind``, in the module of that name.
 
     Raises ValueError when the kind is taken: a second registration would silently decide
@@ -48,7 +55,7 @@ def register(kind: str, *, unusable: str | None = None, live: Live = "queues") -
     def add(factory: F) -> F:
         if kind in _registered:
             raise ValueError(f"a batch system {kind!r} is registered already")
-        _registered[kind] = Registration(kind, factory, unusable, live)
+        _registered[kind] = Registration(kind, factory, unusable, shows)
         return factory
 
     return add

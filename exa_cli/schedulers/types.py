@@ -150,11 +150,8 @@ class Scheduler(Protocol):
     def signal(self, job_id: str, signum: int) -> None:
         """Signal the job's first process, the supervisor. Raises Refused when none runs."""
 
-    def queues(self) -> tuple[LiveQueue, ...] | None:
-        """Its queues as they are now; None where it has none that could be asked for.
-
-        Raises Unreachable.
-        """
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """Its queues as they are now; none where it has none. Raises Unreachable."""
 
     def nodes(self) -> tuple[LiveNode, ...]:
         """Its nodes as they are now; none where it does not tell. Raises Unreachable."""

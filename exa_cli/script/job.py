@@ -102,13 +102,14 @@ def exports(variables: Iterable[Variable]) -> tuple[Line, ...]:
     faults: list[ExaError] = []
     seen = dict.fromkeys(marks.ALL, "exa itself")
     for variable in variables:
-        if variable.name in seen and not (variable.before and variable.name not in marks.ALL):
-            what = f"{variable.name} is set by {seen[variable.name]} already"
+        name = variable.name
+        if name in marks.ALL or (name in seen and not variable.before):
+            what = f"{name} is set by {seen[name]} already"
             faults.append(Invalid(what, where=variable.origin))
-        seen.setdefault(variable.name, variable.origin)
+        seen.setdefault(name, variable.origin)
         try:
             write = quote.prepend if variable.before else quote.export
-            lines.append(Line(write(variable.name, variable.value), variable.origin))
+            lines.append(Line(write(name, variable.value), variable.origin))
         except Invalid as error:
             faults.append(Invalid(error.what, where=variable.origin, hint=error.hint))
     if faults:

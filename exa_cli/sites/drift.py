@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.sites.batch import Limit, Queue
@@ -30,18 +29,13 @@ class Drift:
     where: str
     hint: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {"what": self.what, "where": self.where, "hint": self.hint}
-
 
 @dataclass(frozen=True)
 class Compared:
-    """The outcome: ``notes`` are what was not compared, and queues the profile leaves out.
-    ``asked``: whether there was a batch system to ask."""
+    """The outcome: ``notes`` are what was not compared, and queues the profile leaves out."""
 
     drift: tuple[Drift, ...]
     notes: tuple[str, ...]
-    asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,13 +51,12 @@ def compare(
     profile: SiteProfile, doc: TomlDoc, live: Sequence[LiveQueue], nodes: Sequence[LiveNode] = ()
 ) -> Compared:
     """Hold every queue of a profile, and its node, against the running ones. Without ``nodes``
-    only queues are compared, with what they say of GPUs."""
+    only queues are compared."""
     by_name = {queue.name: queue for queue in live}
     found: list[Drift | str] = []
     for number, queue in enumerate(profile.queue):
         where = _Where(doc, ("queue", str(number)))
         found += _queue(queue, by_name, where)
-        found += _gpus_of_queue(profile, queue, by_name, doc) if not nodes else ()
     found += _nodes(profile, _of_profile(profile, nodes), doc) if nodes else ()
     known = {name for queue in profile.queue for name in _names(queue)}
     found += [f"the queue {name} is not in the profile" for name in by_name if name not in known]
@@ -177,15 +170,6 @@ def _limits(
         yield Drift(says, where("limit"), "jobs beyond that never start")
 
 
-def _gpus_of_queue(
-    profile: SiteProfile, queue: Queue, live: Mapping[str, LiveQueue], doc: TomlDoc
-) -> Iterator[Drift | str]:
-    found = live.get(_names(queue)[0])
-    # A partition's TRES name GPUs only where accounting tracks them (AccountingStorageTRES).
-    if found is not None and found.gpus:
-        yield from _gpus(profile, {found.gpus}, f"nodes of {found.name}", doc)
-
-
 def _of_profile(profile: SiteProfile, nodes: Sequence[LiveNode]) -> list[LiveNode]:
     """Nodes of the profile's queues; all of them where one is a QOS in an unnamed partition."""
     names = {name for queue in profile.queue for name in _names(queue)}
@@ -200,7 +184,7 @@ def _nodes(profile: SiteProfile, nodes: Sequence[LiveNode], doc: TomlDoc) -> Ite
         return
     yield from _count(profile.node, nodes, doc)
     yield from _cpus(profile, {node.cpus for node in nodes}, doc)
-    yield from _gpus(profile, {node.gpus for node in nodes}, "nodes", doc)
+    yield from _gpus(profile, {node.gpus for node in nodes}, doc)
 
 
 def _count(node: Node, nodes: Sequence[LiveNode], doc: TomlDoc) -> Iterator[Drift | str]:
@@ -255,9 +239,7 @@ def _whole_cpus(node: Node, cores: int) -> set[int] | None:
     return {cores, cores * threads, cores * threads + kept, cores + kept // threads}
 
 
-def _gpus(
-    profile: SiteProfile, found: set[int | None], of: str, doc: TomlDoc
-) -> Iterator[Drift | str]:
+def _gpus(profile: SiteProfile, found: set[int | None], doc: TomlDoc) -> Iterator[Drift | str]:
     said, known = profile.node.gpus, sorted(each for each in found if each is not None)
     if not isinstance(said, int) or not known:
         silent = "the batch system" if isinstance(said, int) else "the profile"
@@ -265,7 +247,7 @@ def _gpus(
     elif said == 0 and any(_asks_gpus(*each) for each in profile.directives.items()):
         yield "not compared: GPUs of a node, which the profile's directives ask for themselves"
     elif said not in known:
-        what = f"{of} have {' or '.join(map(str, known))} GPUs, not {said}"
+        what = f"nodes have {' or '.join(map(str, known))} GPUs, not {said}"
         hint = "jobs that ask for more never start" if said > known[-1] else "some stay idle"
         yield Drift(what, doc.where(("node", "gpus")), hint)
 

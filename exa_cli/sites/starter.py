@@ -1,7 +1,7 @@
 """A profile to begin with, from what a batch system said of its queues. Pure.
 
-What was seen is written with its day and its source; what only a person can know says
-``"fill in"`` through the starter that it inherits, and is listed with a way to find it out.
+What was seen is written with its day and its source. What only a person can know stands there as in
+the starter that the profile inherits: to be filled in, with a way to find it out.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from exa_cli.schedulers.queues import LiveQueue
 from exa_cli.sites.nodelines import Looked, node_lines, plain
+from exa_cli.sites.schema import FILL_IN
 from exa_cli.spec import times
 from exa_cli.spec.document import toml_value
+from exa_cli.spec.toml import key_lines, parse
 
 LONGEST_S = 9999 * 3600 + 59 * 60 + 59
 """A walltime in HH:MM:SS has four digits of hours at most (`exa_cli.spec.times`)."""
@@ -24,6 +26,7 @@ class Seen:
 
     Attributes:
         name, kind: the new site, and its batch system.
+        parent: the text of the starter that it inherits.
         day: YYYY-MM-DD. source: the command that told of the queues.
         queues: None when it did not answer; ``fault`` then says why.
         nodes: the same of its nodes.
@@ -33,6 +36,7 @@ class Seen:
 
     name: str
     kind: str
+    parent: str
     day: str
     source: str
     queues: tuple[LiveQueue, ...] | None
@@ -40,24 +44,6 @@ class Seen:
     nodes: Looked = field(default_factory=Looked)
     remarks: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
-
-
-LAUNCHER = {
-    "slurm": """
-[launcher]
-options = "fill in"         # ["--mpi=pmix"], …: one of `srun --mpi=list`, the ranks' MPI's own
-""",
-    "pbs": """
-[launcher]
-kind = "fill in"            # "pals" (Cray), "mpich" (Hydra); or your own, with its command
-""",
-}
-ACCOUNT = {"slurm": "account", "pbs": "A"}
-TORCH = """
-[torch]
-device = "fill in"          # "cuda" (AMD too), "xpu" or "cpu"
-backend = "fill in"         # "nccl" (AMD too), "xccl" or "gloo"
-"""
 
 
 def starter(seen: Seen) -> str:
@@ -74,17 +60,27 @@ def starter(seen: Seen) -> str:
         *(["", "# Seen on this machine, which is no compute node:"] if seen.remarks else []),
         *(f"# {plain(line)}".rstrip() for line in seen.remarks),
     ]  # fmt: skip
-    key = f'{ACCOUNT[seen.kind]} = "fill in"'
-    account = f"{key:<27} # the project to charge, or false; a run's own --account wins"
-    node = node_lines(seen.kind, seen.day, seen.nodes, _gpus(seen.queues or ()))
-    body = ["", "[directives]", account, "", "[node]", *node, *_scratch(seen.scratch)]
-    return "\n".join([*head, *_queues(seen), *body]) + f"\n{LAUNCHER[seen.kind]}{TORCH}"
+    tables = (line for table in _tables(seen) for line in ("", *table))
+    return "\n".join([*head, *_queues(seen), *tables, *_scratch(seen.scratch)]) + "\n"
 
 
-def _gpus(queues: Sequence[LiveQueue]) -> int | None:
-    """GPUs of a node where all queues say the same."""
-    counts = {queue.gpus for queue in queues}
-    return counts.pop() if len(counts) == 1 else None
+def _tables(seen: Seen) -> Iterator[list[str]]:
+    """The tables in which the starter leaves something to be filled in, in its order and words."""
+    for name, lines in blanks(seen.parent).items():
+        known = node_lines(lines, seen.day, seen.nodes) if name == "node" else lines.values()
+        yield [f"[{name}]", *known]
+
+
+def blanks(text: str) -> dict[str, dict[str, str]]:
+    """Table → key → the line of a starter that says ``"fill in"``, with its comment."""
+    values, lines = parse(text, "starter").values, text.splitlines()
+    found: dict[str, dict[str, str]] = {}
+    for path, number in key_lines(text).items():
+        table, key = path[0], path[-1]
+        inner = values[table]
+        if len(path) == 2 and isinstance(inner, dict) and inner.get(key) == FILL_IN:
+            found.setdefault(table, {})[key] = lines[number - 1]
+    return found
 
 
 def _scratch(folders: Sequence[str]) -> Iterator[str]:

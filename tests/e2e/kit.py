@@ -63,11 +63,17 @@ class Exa:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
         )  # fmt: skip
 
-    def __call__(self, *args, expect=0):
-        done = subprocess.run(
+    def run(self, *args):
+        return subprocess.run(
             self.argv(*args), env=self.env, cwd=self.home, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=240,
         )  # fmt: skip
+
+    def code(self, *args):
+        return self.run(*args).returncode
+
+    def __call__(self, *args, expect=0):
+        done = self.run(*args)
         assert done.returncode == expect, (args, done.returncode, done.stdout, done.stderr)
         return done
 

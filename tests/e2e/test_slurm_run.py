@@ -121,16 +121,17 @@ def test_a_cancelled_run_stays_down_until_it_is_forced_and_goes_on_where_it_was(
 def test_a_run_goes_on_while_the_controller_is_away(there, slurm):
     start(there, "alone", 120, every=40)
     trains(there, "alone", 5)
-    slurm.ctl_stop()
+    with slurm.ctl_away():
+        # An answer of a moment ago may still be shown, with its age.
+        slurm.wait_until(lambda: there.code("status", "alone") == Unreachable.code)
 
-    # A scheduler that does not answer is exit code 5, and what the journal knows is shown.
-    def goes_on():
-        status = there.json("status", "alone", expect=Unreachable.code)
-        assert (status["state"], status["source"]) == ("unknown", "journal")
-        return status["step"] >= 15
+        # A scheduler that does not answer is exit code 5, and what the journal knows is shown.
+        def goes_on():
+            status = there.json("status", "alone", expect=Unreachable.code)
+            assert (status["state"], status["source"]) == ("unknown", "journal")
+            return status["step"] >= 15
 
-    there.wait_until(goes_on, seconds=200)
-    slurm.ctl_start()
+        there.wait_until(goes_on, seconds=200)
     assert ends(there, "alone")["state"] == "done"
 
 
@@ -232,9 +233,8 @@ def test_a_profile_is_held_against_the_running_cluster(there, slurm):
     site.write_text(bare)
     without = there("site", "check", site, "--live", expect=Findings.code)
     assert "nodes have 2 GPUs, not 0" in without.stdout
-    slurm.ctl_stop()
-    there("site", "check", site, "--live", expect=Unreachable.code)
-    slurm.ctl_start()
+    with slurm.ctl_away():
+        there("site", "check", site, "--live", expect=Unreachable.code)
 
 
 SAME = {"train.precision": "fp32", "train.threads": 1, "train.microbatch": 1}
@@ -262,10 +262,9 @@ def test_a_rank_killed_on_a_node_costs_no_bit_and_the_same_layout_elsewhere_has_
 def test_a_submit_that_finds_no_controller_leaves_no_job_and_resume_makes_the_one(there, slurm):
     site = there.home / "lab.toml"
     site.write_text(site.read_text().replace("poll_s", "retry_s = 0.0\npoll_s"))
-    slurm.ctl_stop()
     words = {"train.microbatch": 1, "train.steps": 2, "resources.queue": "prod"}
-    there.submit("late", "--nodes", 2, settings=words, expect=Unreachable.code)
-    slurm.ctl_start()
+    with slurm.ctl_away():
+        there.submit("late", "--nodes", 2, settings=words, expect=Unreachable.code)
     assert slurm.run("squeue", "-h") == ""
     there("resume", "late", "--wait")
     status = there.json("status", "late")

@@ -11,6 +11,7 @@ Everything that is ended here was started here: processes are known by pid and s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -21,7 +22,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lab import packages
@@ -165,6 +166,15 @@ class Cluster:
             self._wait(
                 "slurmctld", lambda: answers(self.spec.address(), self.spec.port("slurmctld"))
             )
+
+    @contextlib.contextmanager
+    def ctl_away(self) -> Iterator[None]:
+        """No controller meanwhile; it is back whatever happens."""
+        self.ctl_stop()
+        try:
+            yield
+        finally:
+            self.ctl_start()
 
     def dbd_stop(self) -> None:
         self._stop("slurmdbd")

@@ -7,6 +7,7 @@ import pytest
 
 from exa_cli.base.errors import Invalid
 from exa_cli.schedulers import inside
+from exa_cli.spec import times
 
 
 def test_an_allocation_of_another_size_than_the_plan_wants_is_refused_with_its_names():
@@ -75,7 +76,7 @@ def test_two_nodes_of_one_short_name_are_not_mixed_up():
     ],
 )
 def test_the_time_left_is_read_or_unknown(text, seconds):
-    assert inside.seconds_left(text) == seconds
+    assert times.read(text) == seconds
 
 
 def fake_squeue(tmp_path, monkeypatch, body):

@@ -32,7 +32,7 @@ limit = [{{ max_nodes = 2, walltime = "00:05:00" }}]
 """
 # Nodes and GRES as in recordings: slurm/10; each node once a partition, as sinfo -N -l there.
 SINFO = "".join(
-    f"node0{number}|{name}|8|gpu:a100:4\n"
+    f"node0{number}|{name}|8|1|8|1|gpu:a100:4\n"
     for number in (1, 2, 3, 4)
     for name in ("debug", "prod", "preempt")
 )
@@ -58,8 +58,9 @@ def test_nothing_that_is_printed_of_nodes_breaks_a_reader(text: str) -> None:
 
 @given(st.integers(0, 3000))
 def test_an_answer_that_was_cut_off_makes_no_node_larger(length: int) -> None:
-    text = (RECORDED / "pbs/nodes.txt").read_text()[:length]
-    assert all((node.cpus or 0) <= 64 and (node.gpus or 0) <= 4 for node in pbs.nodes(text))
+    told = pbs.nodes((RECORDED / "pbs/nodes.txt").read_text()[:length])
+    assert all((node.cpus or 0) <= 64 and (node.gpus or 0) <= 4 for node in told)
+    assert all((node.cores or 0) <= 8 for node in slurm.nodes(SINFO[:length]))
 
 
 @pytest.mark.parametrize(
@@ -69,8 +70,12 @@ def test_an_answer_that_was_cut_off_makes_no_node_larger(length: int) -> None:
         ("gpu:lots", None),
         ("(null)", 0),
         ("nvme:1", 0),
+        ("mps:gpu:400", 0),
+        ("gpu", None),
+        ("gpu:a100", None),
         ("gpu:4", 4),
         ("gpu:a100:4(S:0-1)", 4),
+        ("gpu:a100:4(S:0-1),nvme:1", 4),
         ("gpu:a100:2(S:0,2),gpu:v100:2,mps:8", 4),
     ],
 )
@@ -82,6 +87,12 @@ def test_a_node_counts_once_whatever_its_partitions() -> None:
     found = slurm.nodes(SINFO)
     assert [node.name for node in found] == ["node01", "node02", "node03", "node04"]
     assert found[0].queues == ("debug", "prod", "preempt")
+    assert (found[0].cpus, found[0].cores, found[0].threads) == (8, 8, 1)
+
+
+def test_a_line_that_is_no_node_is_left_out() -> None:
+    assert slurm.nodes("sinfo: error: x\n|debug|1|1|1|1|(null)\n") == ()
+    assert pbs.nodes("Connection refused\npbsnodes: cannot connect to server\n") == ()
 
 
 def test_what_pbs_printed_of_nodes_is_read() -> None:
@@ -126,7 +137,9 @@ def test_a_batch_system_that_counts_threads_is_asked_for_threads(tmp_path: Path)
 
 
 def test_where_nodes_differ_the_profile_may_mean_any_of_them(tmp_path: Path) -> None:
-    mixed = slurm.nodes(SINFO.replace("node04|debug|8|gpu:a100:4", "node04|debug|64|(null)"))
+    mixed = slurm.nodes(
+        SINFO.replace("node04|debug|8|1|8|1|gpu:a100:4", "node04|debug|64|2|32|1|(null)")
+    )
     nodes = (*mixed[:3], LiveNode(name="node04", cpus=64, gpus=0, queues=("debug",)))
     found = held(tmp_path, profile("cpus = 8, gpus = 4, total = 9"), nodes)
     assert found.drift == ()
@@ -159,11 +172,6 @@ def test_gpus_that_a_directive_asks_for_are_no_drift(tmp_path: Path) -> None:
     assert held(tmp_path, text, slurm.nodes(SINFO)).drift == ()
     text = profile("cpus = 8, gpus = 0", 'account = false, constraint = "gpu"')
     assert "4 GPUs, not 0" in held(tmp_path, text, slurm.nodes(SINFO)).drift[0].what
-
-
-def test_accounting_that_does_not_track_gpus_says_nothing_of_them(tmp_path: Path) -> None:
-    live = (RECORDED / "slurm/partitions.txt").read_text().replace(",gres/gpu=16", "")
-    assert held(tmp_path, profile("cpus = 8, gpus = 4"), (), live).drift == ()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +240,7 @@ def test_nodes_that_are_not_told_leave_queues_compared(fakes: Fakes, capsys, sta
 def test_nodes_that_sinfo_tells_are_compared(fakes: Fakes, capsys) -> None:
     fakes.put("sinfo", SINFO)
     assert fakes.check() == 0
-    fakes.put("sinfo", SINFO.replace("|8|", "|4|"))
+    fakes.put("sinfo", SINFO.replace("|8|1|8|", "|4|1|4|"))
     assert fakes.check() == Findings.code
     assert "nodes have 4 CPUs" in capsys.readouterr().out
 

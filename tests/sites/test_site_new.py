@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exa_cli.base import resources
 from exa_cli.base.errors import Findings, Invalid, NotFound
 from exa_cli.login import newsite
 from exa_cli.login.sites import checked as sites_checked
 from exa_cli.main import run
 from exa_cli.schedulers.pbs.nodes import nodes as pbs_nodes
 from exa_cli.schedulers.pbs.queues import queues
-from exa_cli.schedulers.queues import LiveQueue
-from exa_cli.schedulers.shapes import Nodes, Shape, of_nodes
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
+from exa_cli.schedulers.slurm.nodes import nodes as slurm_nodes
 from exa_cli.schedulers.slurm.partitions import partitions
-from exa_cli.schedulers.slurm.queues import nodes as slurm_nodes
 from exa_cli.sites.load import load_site
 from exa_cli.sites.nodelines import Looked
 from exa_cli.sites.recognise import Match, recognise
@@ -48,7 +48,14 @@ FILLED = {
 
 
 def seen(kind: str, **changes: object) -> Seen:
-    said = {"name": "mine", "kind": kind, "day": "2026-11-26", "source": "x", "queues": READ[kind]}
+    said = {
+        "name": "mine",
+        "kind": kind,
+        "parent": resources.read("sites", f"{kind}.toml"),
+        "day": "2026-11-26",
+        "source": "x",
+        "queues": READ[kind],
+    }
     return Seen(**{**said, **changes})  # type: ignore[arg-type]
 
 
@@ -79,7 +86,7 @@ def test_limits_and_routes_are_those_that_were_seen(tmp_path: Path) -> None:
     assert (row.max_nodes, row.walltime) == (2, "01:00:00")
     assert [(r.name, r.max_nodes) for r in made["prod"].routes] == [("small", 2), ("medium", 4)]
     slurm = profile(tmp_path, filled(starter(seen("slurm"))))
-    assert slurm.node.gpus == 4 and slurm.queue[1].limit[0].max_nodes == 4
+    assert slurm.queue[1].limit[0].max_nodes == 4
 
 
 def test_without_an_answer_the_file_says_so_in_its_place() -> None:
@@ -104,17 +111,20 @@ def test_no_name_or_line_of_a_command_breaks_out_of_its_place(name: str, words: 
 
 
 COUNTS = st.none() | st.integers(0, 10**7)
+FEW = st.none() | st.integers(1, 10**7)
 WORDS = st.text(max_size=20)
-SHAPES = st.builds(
-    Shape, cores=COUNTS.filter(lambda n: n != 0), gpus=COUNTS, words=WORDS, ncpus=COUNTS,
-    threads=COUNTS.filter(lambda n: n != 0),
-)  # fmt: skip
-NODES = st.lists(st.tuples(SHAPES, st.integers(1, 10**5)), max_size=10).map(tuple)
+NODES = st.lists(
+    st.builds(
+        LiveNode, name=st.text(min_size=1, max_size=9), cpus=COUNTS, cores=FEW, threads=FEW,
+        gpus=COUNTS, words=WORDS,
+    ),
+    max_size=12,
+).map(tuple)  # fmt: skip
 QUEUES = st.lists(
     st.builds(
         LiveQueue, name=st.text(min_size=1, max_size=20).filter(lambda name: name != "fill in"),
         closed=WORDS, min_nodes=COUNTS, max_nodes=COUNTS, walltime_s=COUNTS, nodes=COUNTS,
-        gpus=COUNTS, routes=st.lists(st.text(min_size=1, max_size=9), max_size=2).map(tuple),
+        routes=st.lists(st.text(min_size=1, max_size=9), max_size=2).map(tuple),
     ),
     max_size=4, unique_by=lambda queue: queue.name,
 ).map(tuple)  # fmt: skip
@@ -123,7 +133,12 @@ QUEUES = st.lists(
 @settings(deadline=None)
 @given(st.sampled_from(["slurm", "pbs"]), QUEUES, NODES, WORDS, st.lists(WORDS).map(tuple))
 def test_whatever_was_seen_the_profile_is_whole_once_it_is_filled_in(
-    tmp_path_factory, kind: str, live: tuple[LiveQueue, ...], found: Nodes, words: str, folders
+    tmp_path_factory,
+    kind: str,
+    live: tuple[LiveQueue, ...],
+    found: tuple[LiveNode, ...],
+    words: str,
+    folders,
 ) -> None:
     looked = Looked(found, f"`{words}`", words)
     made = starter(
@@ -135,58 +150,42 @@ def test_whatever_was_seen_the_profile_is_whole_once_it_is_filled_in(
     node = parse(made, "x").values["node"]
     if found:
         assert node["source"] == looked.source
-        assert node["total"] == sum(count for _, count in found)
-        gpus = {shape.gpus for shape, _ in found}
-        told = gpus if gpus != {None} else {queue.gpus for queue in live}
-        only = told.pop() if len(told) == 1 else None
-        assert node["gpus"] == ("fill in" if only is None else only)
+        assert node["total"] == len(found)
+        for key, told in (
+            ("gpus", {each.gpus for each in found}),
+            ("cpus", {each.cores for each in found}),
+        ):
+            only = told.pop() if len(told) == 1 else None
+            assert node[key] == ("fill in" if only is None else only)
 
 
-NODES_SLURM = "".join(f"node0{i}|1|8|1|gpu:a100:4\n" for i in (1, 2, 3, 4, 1, 2, 3, 4))
+NODES_SLURM = "".join(
+    f"node0{i}|{queue}|8|1|8|1|gpu:a100:4\n" for queue in ("debug", "prod") for i in (1, 2, 3, 4)
+)
 """As recorded (slurm/10-information), in our format: each node once for each partition."""
 
 
-def test_a_node_of_several_partitions_counts_once() -> None:
-    (only,) = slurm_nodes(NODES_SLURM)
-    assert only == (Shape(cores=8, threads=1, gpus=4, words="gpu:a100:4"), 4)
-
-
-@pytest.mark.parametrize(
-    ("gres", "gpus"),
-    [
-        ("(null)", 0),
-        ("gpu:4", 4),
-        ("gpu:a100:4(S:0-1),nvme:1", 4),
-        ("gpu:a100:2(S:0,2),gpu:h100:1", 3),
-        ("gpu", None),
-        ("gpu:a100", None),
-        ("mps:gpu:400", 0),
-    ],
-)
-def test_gpus_of_generic_resources_are_a_number_or_unknown(gres: str, gpus: int | None) -> None:
-    ((shape, _),) = slurm_nodes(f"n1|2|32|2|{gres}\n")
-    assert (shape.cores, shape.threads, shape.gpus) == (64, 2, gpus)
-
-
-def test_a_line_that_is_no_node_is_left_out() -> None:
-    assert slurm_nodes("sinfo: error: x\n|1|1|1|(null)\n") == ()
-    assert pbs_nodes("Connection refused\npbsnodes: cannot connect to server\n") == ()
-
-
 def test_pbs_nodes_are_those_that_were_recorded() -> None:
-    found = of_nodes(pbs_nodes((RECORDED / "pbs/nodes.txt").read_text()))
-    assert found == ((Shape(ncpus=64, gpus=4), 4),)
+    found = pbs_nodes((RECORDED / "pbs/nodes.txt").read_text())
     text = starter(seen("pbs", nodes=Looked(found, "`pbsnodes -a`")))
     node = parse(text, "x").values["node"]
     assert (node["gpus"], node["total"], node["as_of"]) == (4, 4, "2026-11-26")
     assert node["cpus"] == "fill in", "ncpus may be hardware threads"
-    assert "# 4 nodes: ncpus: 64, GPUs: 4" in text
+    assert "# 4 nodes: CPUs: 64, GPUs: 4" in text
 
 
 def test_what_differs_between_nodes_is_left_to_a_person() -> None:
-    found = slurm_nodes("a|2|32|2|gpu:4\nb|2|32|2|(null)\nc|2|32|2|(null)\n")
-    node = parse(starter(seen("slurm", nodes=Looked(found, "x"))), "x").values["node"]
+    lines = "a|x|128|2|32|2|gpu:4\nb|x|128|2|32|2|(null)\nc|x|128|2|32|2|(null)\n"
+    made = starter(seen("slurm", nodes=Looked(slurm_nodes(lines), "x")))
+    node = parse(made, "x").values["node"]
     assert (node["cpus"], node["gpus"], node["total"]) == (64, "fill in", 3)
+
+
+def test_what_is_to_be_filled_in_keeps_the_words_of_the_starter() -> None:
+    parent = resources.read("sites", "slurm.toml")
+    asked = [line for line in parent.splitlines() if '= "fill in"' in line]
+    made = starter(seen("slurm")).splitlines()
+    assert len(asked) == len(FILLED) - 2 and set(asked) <= set(made)
 
 
 @pytest.fixture
@@ -252,7 +251,8 @@ def test_a_batch_system_that_is_silent_leaves_the_queues_open(machine: Path, cap
     assert run(["site", "new", "mine"], False) == 0
     text = Path(capsys.readouterr().out.strip()).read_text()
     assert "# Queues: not known (" in text
-    assert "# Nodes: not known (pbsnodes ended with status 255: cannot connect to server)" in text
+    (line,) = (line for line in text.splitlines() if line.startswith("# Nodes: not known ("))
+    assert "cannot connect to server" in line and "`pbsnodes" in line
 
 
 def test_each_command_that_hangs_is_given_up_and_noted_in_its_place(
@@ -362,10 +362,10 @@ def test_without_a_site_it_says_what_is_here_and_how_to_begin(machine: Path, cap
     pbs_here(machine)
     assert run(["site", "detect"], False) == NotFound.code
     out, err = capsys.readouterr()
-    assert out == "" and "qsub, qstat, pbsnodes" in err and "exa site new NAME" in err
+    assert out == "" and "commands here: pbs" in err and "exa site new NAME" in err
     assert run(["site", "detect", "--json"], False) == NotFound.code
     told = json.loads(capsys.readouterr().out)
-    assert told["matches"] == [] and told["commands"] == ["qsub", "qstat", "pbsnodes"]
+    assert told["matches"] == [] and told["schedulers"] == ["pbs"]
 
 
 def test_of_several_sites_none_is_chosen_and_each_is_listed(machine: Path, capsys) -> None:
@@ -383,6 +383,19 @@ def test_of_several_sites_none_is_chosen_and_each_is_listed(machine: Path, capsy
     assert out == "" and "one: the host" in err and "two: the environment has HERE=yes" in err
 
 
-def test_looking_takes_nothing_of_the_path_for_granted(machine: Path) -> None:
+def test_an_empty_path_has_no_batch_system(machine: Path) -> None:
     assert newsite.usable_kinds() == []
-    assert os.environ["PATH"] == f"{machine}/bin"
+
+
+def test_a_batch_system_without_queues_begins_no_profile(machine: Path, capsys) -> None:
+    assert run(["site", "new", "mine", "--scheduler", "gpulab"], False) == Invalid.code
+    assert run(["site", "new", "mine", "--scheduler", "slrum"], False) == NotFound.code
+    assert "did you mean slurm" in capsys.readouterr().err
+
+
+def test_a_faulty_profile_is_named_and_hides_no_other(machine: Path, capsys) -> None:
+    folder = machine / "home/exa/sites"
+    folder.mkdir(parents=True)
+    (folder / "torn.toml").write_text("[site\n")
+    assert run(["site", "detect"], False) == NotFound.code
+    assert "the profile torn is faulty and left out" in capsys.readouterr().err

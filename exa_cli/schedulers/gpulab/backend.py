@@ -14,7 +14,7 @@ from exa_cli.base.proc import Finished
 from exa_cli.schedulers import asked
 from exa_cli.schedulers.gpulab import answers
 from exa_cli.schedulers.gpulab.answers import Job
-from exa_cli.schedulers.queues import LiveNode
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.submission import Outcome, Submission
@@ -34,7 +34,7 @@ _SKEW_S = 300.0
 _UNKNOWN = ("not found", "no such job", "does not exist", "404")
 
 
-@register("gpulab", live="nothing")
+@register("gpulab")
 class GpuLab:
     """Jobs of GPULab. See the package's docstring."""
 
@@ -111,8 +111,9 @@ class GpuLab:
     def signal(self, job_id: str, signum: int) -> None:
         raise Refused("GPULab sends no signals on request", hint="exa cancel ends the job")
 
-    def queues(self) -> None:
-        """None: it has no queues that could be asked for."""
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """None: it has no queues."""
+        return ()
 
     def nodes(self) -> tuple[LiveNode, ...]:
         """None: it does not tell."""

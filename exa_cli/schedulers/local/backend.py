@@ -15,7 +15,7 @@ from exa_cli.base.errors import Damaged, ExaError, NotFound, Refused, Unreachabl
 from exa_cli.schedulers.local import directives, environment, facts, processes, spool
 from exa_cli.schedulers.local.facts import Ended, Facts
 from exa_cli.schedulers.local.spool import Entry, Job, Spool
-from exa_cli.schedulers.queues import LiveNode
+from exa_cli.schedulers.queues import LiveNode, LiveQueue
 from exa_cli.schedulers.registry import register
 from exa_cli.schedulers.types import EndReason, JobState, NotSubmitted, Request, Settings, Submitted
 
@@ -25,7 +25,7 @@ _SKEW_S = 300.0
 """How much the clocks of machines that share a spool may differ."""
 
 
-@register("local", live="itself")
+@register("local")
 class Local:
     """Jobs on this machine, each under a detached runner. See the package's docstring."""
 
@@ -99,8 +99,9 @@ class Local:
         if process is None or not proc.send(process, signum):
             raise Refused(f"the job {job_id} does not run")
 
-    def queues(self) -> None:
-        """None: it has no queues that could be asked for."""
+    def queues(self) -> tuple[LiveQueue, ...]:
+        """None: it has no queues."""
+        return ()
 
     def nodes(self) -> tuple[LiveNode, ...]:
         """None: it does not tell."""

@@ -13,7 +13,7 @@ from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.pbs import head, outcome, states
 from exa_cli.schedulers.pbs.commands import Commands, Heard
 from exa_cli.schedulers.queues import LiveNode, LiveQueue
-from exa_cli.schedulers.registry import register
+from exa_cli.schedulers.registry import Shows, register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.submission import Submission, number
 from exa_cli.schedulers.types import JobState, Request, Settings, Submitted
@@ -29,7 +29,7 @@ _YOUNG_S = 60.0
 _AGAIN_S = 2.0
 
 
-@register("pbs")
+@register("pbs", shows=Shows("qstat -Q -f", "pbsnodes -a -v"))
 class Pbs:
     """Jobs of an OpenPBS or PBS Professional server. See the package's docstring."""
 

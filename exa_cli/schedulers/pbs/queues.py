@@ -1,35 +1,29 @@
-"""What ``qstat -Q -f`` prints. Pure: text in, queues out; nothing raises.
-
-A queue is a line ``Queue: NAME`` and lines ``    name = value``; a value that goes on begins its
-next line with a tab (recordings: openpbs/00).
-"""
+"""What ``qstat -Q -f`` prints, each queue after ``Queue: NAME``. Pure: text in, queues out; nothing
+raises."""
 
 from __future__ import annotations
 
-import re
-
+from exa_cli.schedulers.pbs.blocks import blocks
+from exa_cli.schedulers.pbs.read import duration
 from exa_cli.schedulers.queues import LiveQueue, whole
 
-_ATTRIBUTE = re.compile(r" {4}([A-Za-z_.]+) = (.*)")
-_TIME = re.compile(r"(\d{1,5}):(\d\d):(\d\d)", re.ASCII)
+_BEGIN = "Queue: "
 
 
 def queues(text: str) -> tuple[LiveQueue, ...]:
     """The queues in the order in which they stand there."""
-    blocks = re.split(r"^Queue: ", text.replace("\n\t", ""), flags=re.MULTILINE)[1:]
-    found = ((lines[0].strip(), lines[1:]) for block in blocks if (lines := block.splitlines()))
-    return tuple(_queue(name, lines) for name, lines in found if name)
+    found = [(head, said) for head, said in blocks(text) if head.startswith(_BEGIN)]
+    return tuple(_queue(head.removeprefix(_BEGIN), said) for head, said in found)
 
 
-def _queue(name: str, lines: list[str]) -> LiveQueue:
-    said = {each[1]: each[2].strip() for line in lines if (each := _ATTRIBUTE.fullmatch(line))}
+def _queue(name: str, said: dict[str, str]) -> LiveQueue:
     shut = [f"{key} = {said[key]}" for key in ("enabled", "started") if said.get(key) == "False"]
     return LiveQueue(
         name=name,
         closed=", ".join(shut),
         min_nodes=whole(said.get("resources_min.nodect")),
         max_nodes=whole(said.get("resources_max.nodect")),
-        walltime_s=_seconds(said.get("resources_max.walltime", "")),
+        walltime_s=duration(said.get("resources_max.walltime")),
         routes=tuple(filter(None, map(_bare, said.get("route_destinations", "").split(",")))),
     )
 
@@ -37,8 +31,3 @@ def _queue(name: str, lines: list[str]) -> LiveQueue:
 def _bare(destination: str) -> str:
     """A destination without its server: ``small@pbs-head`` is ``small``."""
     return destination.partition("@")[0].strip()
-
-
-def _seconds(text: str) -> int | None:
-    found = _TIME.fullmatch(text)
-    return None if found is None else int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3])

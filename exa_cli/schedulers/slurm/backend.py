@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from exa_cli.base import clock
 from exa_cli.base.errors import NotFound, Refused, Unreachable
 from exa_cli.schedulers.queues import LiveNode, LiveQueue
-from exa_cli.schedulers.registry import register
+from exa_cli.schedulers.registry import Shows, register
 from exa_cli.schedulers.retry import Patience
 from exa_cli.schedulers.slurm import chain, head, outcome, states
 from exa_cli.schedulers.slurm.chain import NOTHING, Heard, Sources
@@ -32,7 +32,7 @@ _USUAL_MEMORY_S = 60.0
 """MinJobAge is 300 s by default. Enough to go on with while accounting does not answer."""
 
 
-@register("slurm")
+@register("slurm", shows=Shows("scontrol show partition", "sinfo -N"))
 class Slurm:
     """Jobs of a Slurm cluster. See the package's docstring."""
 

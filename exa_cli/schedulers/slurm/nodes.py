@@ -10,8 +10,8 @@ import re
 
 from exa_cli.schedulers.queues import LiveNode, whole
 
-FORMAT = "%N|%R|%c|%G"
-"""Name, partition, CPUs, GRES."""
+FORMAT = "%N|%R|%c|%X|%Y|%Z|%G"
+"""Name, partition, CPUs, sockets, cores of a socket, threads of a core, GRES."""
 
 _PLACES = re.compile(r"\([^()]*\)")
 
@@ -21,15 +21,23 @@ def nodes(text: str) -> tuple[LiveNode, ...]:
     found: dict[str, LiveNode] = {}
     for line in text.splitlines():
         words = [word.strip() for word in line.split("|")]
-        if len(words) == 4 and words[0]:
+        if len(words) == 7 and words[0]:
             found[words[0]] = _node(words, found.get(words[0]))
     return tuple(found.values())
 
 
 def _node(words: list[str], before: LiveNode | None) -> LiveNode:
-    name, partition, cpus, gres = words
-    queues = (*(before.queues if before else ()), *filter(None, [partition]))
-    return LiveNode(name=name, cpus=whole(cpus), gpus=gpus(gres), queues=queues)
+    name, partition, *numbers, gres = words
+    cpus, sockets, cores, threads = (whole(number) or None for number in numbers)
+    return LiveNode(
+        name=name,
+        cpus=cpus,
+        cores=sockets * cores if sockets and cores else None,
+        threads=threads,
+        gpus=gpus(gres),
+        words=gres,
+        queues=(*(before.queues if before else ()), *filter(None, [partition])),
+    )
 
 
 def gpus(gres: str) -> int | None:
