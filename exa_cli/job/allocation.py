@@ -167,6 +167,6 @@ def _nodes(site: SiteProfile, count: int) -> tuple[str, ...]:
         raise Invalid(
             f"nothing starts an agent on each of {count} nodes",
             where="launcher.agents in the site's profile",
-            hint='for Slurm: agents = ["srun", "--overlap", "--nodes={nodes}", "--ntasks={ranks}"]',
+            hint='one program a node: agents = ["mpiexec", "-n", "{ranks}", …]',
         )
     return inside.nodes(site.scheduler.kind, os.environ, count)

@@ -13,9 +13,10 @@ from typing import Any
 
 from exa_cli.base import clock
 from exa_cli.base.errors import ExaError
+from exa_cli.base.files import read_json
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, launch, twin
+from exa_cli.job import end, epilogue, launch, twin
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.node import Swept
@@ -60,8 +61,21 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
             seen, step = Seen(health=Health("start", str(error), _cause_of(error))), None
         ended = classify(seen)
         journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
-    say(_last_words(ended))
+        say(_last_words(ended))
+        _epilogue(run, attempt, journal, ended.cause, step)
     return _EXITS.get(ended.cause, STOP)
+
+
+def _epilogue(run: RunDir, attempt: str, journal: Journal, cause: str, step: int | None) -> None:
+    """What the user wants done at the end. Whatever comes of it, the end is recorded already."""
+    try:
+        commands = read_json(run.attempt(attempt) / "request.json").get("epilogue")
+    except (OSError, ValueError):
+        return  # that is why the attempt ended: it is told
+    if commands:
+        how = epilogue.run(commands, run.path, cause, step)
+        journal.append("epilogue", how=how)
+        say(f"epilogue: {how}")
 
 
 def _myself(attempt: str, life: int) -> dict[str, Any]:

@@ -9,13 +9,28 @@ from pathlib import Path
 _BY_WORDS = {signal.strsignal(number): int(number) for number in signal.Signals}
 """strsignal(3), which srun prints (recordings: slurm/11-srun)."""
 
-_MPIEXEC = re.compile(r"\(signal (\d+)\)|exited on signal (\d+)")
+_MPICH = re.compile(r"\(signal (\d+)\)")
+# Open MPI 5 breaks its sentences into lines, 4 does not (tests/job/test_launcher_words.py).
+_NOTICED = re.compile(
+    r"process rank (?P<task>\d+) with PID \d+ on node \S+\s+"
+    r"exited\s+on\s+signal\s+(?P<signal>\d+)"
+)
+_DETECTED = re.compile(r"Process name: \[\S+,(?P<task>\d+)\]\s+Exit code: +(?P<code>\d+)")
 _SRUN = re.compile(
     r"^srun: error: \S+: tasks? (?P<task>\d+)[\d,\-]*: (?P<how>.+?)(?: \(core dumped\))?$",
     re.MULTILINE,
 )
 
-_TELLING = ("EXIT STRING", "EXIT CODE", "signal", "exa:", "error", "Error", "not found")
+_TELLING = (
+    "EXIT STRING",
+    "EXIT CODE",
+    "Exit code",
+    "signal",
+    "exa:",
+    "error",
+    "Error",
+    "not found",
+)
 
 
 def read(path: Path) -> str:
@@ -28,8 +43,13 @@ def read(path: Path) -> str:
 
 def launcher_words(text: str) -> str:
     """The telling lines of what the launcher printed: how it says a rank ended."""
+    text = _DETECTED.sub(_on_one_line, _NOTICED.sub(_on_one_line, text))
     telling = [line.strip(" =") for line in text.splitlines() if _tells(line)]
     return "; ".join(dict.fromkeys(line for line in telling if line))[:400]
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split())
 
 
 def _tells(line: str) -> bool:
@@ -42,15 +62,17 @@ def rank_signal(text: str) -> int | None:
     srun names every task's end: only the first counts, what follows it ended of its own
     --kill-on-bad-exit.
     """
-    if found := _MPIEXEC.search(text):
-        return int(found[1] or found[2])
+    if noticed := _NOTICED.search(text):
+        return int(noticed["signal"])
+    if found := _MPICH.search(text):
+        return int(found[1])
     first = _SRUN.search(text)
     return _BY_WORDS.get(first["how"]) if first else None
 
 
 def failed_task(text: str) -> int | None:
-    """The rank that srun saw end badly first; None where the launcher does not tell ranks."""
-    first = _SRUN.search(text)
+    """The rank that srun or Open MPI saw end badly first; None where the launcher tells none."""
+    first = _SRUN.search(text) or _NOTICED.search(text) or _DETECTED.search(text)
     return int(first["task"]) if first else None
 
 

@@ -161,6 +161,7 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "account": made.run.resources.account,
         "workdir": str(run.path),
         "python": sys.executable,
+        **({"epilogue": made.run.script.epilogue} if made.run.script.epilogue else {}),
         **({"here": True} if made.here else {}),
     }
 

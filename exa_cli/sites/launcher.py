@@ -35,6 +35,16 @@ class Kind:
     agents: tuple[str, ...] | None = None
 
 
+# A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is from 20.11
+# on), and one agent's end is no reason to end the others.
+STEP_AGENTS = (
+    "srun", "--overlap", "--mpi=none", "--nodes={nodes}", "--ntasks={ranks}",
+    "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=0", "--gres=none",
+    "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0",
+)  # fmt: skip
+"""Agents of every job of Slurm, whatever starts the ranks: there Open MPI and MPICH reach other
+nodes by a step without --overlap, and a second one of theirs waits until the first has ended."""
+
 KINDS = {
     # srun gives a step one CPU a task unless told, whatever sbatch was told; and it waits for
     # the other tasks when one fails, unless told (srun(1); 22.05).
@@ -47,13 +57,7 @@ KINDS = {
         size="SLURM_NTASKS",
         local_rank="SLURM_LOCALID",
         bound=("--cpu-bind=none",),
-        # A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is
-        # from 20.11 on), and one agent's end is no reason to end the others.
-        agents=(
-            "srun", "--overlap", "--mpi=none", "--nodes={nodes}", "--ntasks={ranks}",
-            "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=0", "--gres=none",
-            "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0",
-        ),
+        agents=STEP_AGENTS,
     ),
     # HPE's launcher of Cray systems under PBS (PALS, mpiexec(1)). It can bind ranks to lists of
     # CPUs, colons between, and so it is told the very seats that the ranks will take. Several
@@ -79,6 +83,22 @@ KINDS = {
         local_rank="MPI_LOCALRANKID",
         bound=("-bind-to", "none"),
         agents=("mpiexec", "-f", "{hostfile}", "-n", "{ranks}", "-ppn", "1"),
+    ),
+    # Open MPI, whose host files give a host as many slots as it has cores: a rank a thread, or
+    # an agent beside all ranks, would be more than fit. By default it deals ranks out in turn.
+    "openmpi": Kind(
+        (
+            "mpirun", "--hostfile", "{hostfile}", "-n", "{ranks}",
+            "--map-by", "ppr:{ranks_per_node}:node:OVERSUBSCRIBE", "--rank-by", "slot",
+        ),
+        rank="OMPI_COMM_WORLD_RANK",
+        size="OMPI_COMM_WORLD_SIZE",
+        local_rank="OMPI_COMM_WORLD_LOCAL_RANK",
+        bound=("--bind-to", "none"),
+        agents=(
+            "mpirun", "--hostfile", "{hostfile}", "-n", "{ranks}",
+            "--map-by", "ppr:1:node:OVERSUBSCRIBE", "--bind-to", "none",
+        ),
     ),
 }  # fmt: skip
 """Launchers whose profile need not say more than their name."""

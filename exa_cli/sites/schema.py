@@ -80,7 +80,7 @@ def read(doc: TomlDoc) -> SiteProfile:
         raise several(Invalid, [*faults, error]) from error
     if faults := [*faults, *_contradictions(profile, doc)]:
         raise several(Invalid, faults)
-    return replace(profile, launcher=_completed(profile.launcher))
+    return replace(profile, launcher=_completed(profile.launcher, profile.scheduler.kind))
 
 
 def fill_ins(values: dict[str, Any]) -> list[Path_]:
@@ -116,9 +116,11 @@ def _to_fill_in(doc: TomlDoc, path: Path_) -> Invalid:
     )
 
 
-def _completed(launcher: Launcher) -> Launcher:
+def _completed(launcher: Launcher, scheduler: str) -> Launcher:
     """The launcher with what exa knows of its kind wherever the profile does not say."""
     kind = launchers.KINDS.get(launcher.kind)
+    if scheduler == "slurm":
+        launcher = replace(launcher, agents=launcher.agents or launchers.STEP_AGENTS)
     if kind is None:
         return launcher
 

@@ -224,7 +224,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """Lines of the user's own in the job script, kept as they stand."""
+    """Lines of the user's own in the job, kept as they stand."""
 
     header: str = key(
         "",
@@ -235,6 +235,12 @@ class Script:
     prologue: str = key(
         "",
         help="Commands for bash, run on the first node after modules and variables are set.",
+        check=_whole_lines,
+    )
+    epilogue: str = key(
+        "",
+        help="Commands for bash, run on the first node when an attempt has ended and its end is "
+        "recorded, for 60 s at most; $EXA_CAUSE says why it ended, $EXA_STEP its last step.",
         check=_whole_lines,
     )
     sets: tuple[str, ...] = key(

@@ -184,3 +184,17 @@ def test_a_prologue_that_cannot_work_is_refused_before_anything_is_made(exa):
     assert row["verdict"] == "fault"
     dry = exa("submit", path, *words, "--set", "script.rehearse=false", "--dry-run")
     assert "no-such-command" in dry.stdout
+
+
+def test_the_users_epilogue_runs_once_the_end_is_recorded(exa):
+    record = 'cat journal/*.jsonl > seen; echo "$EXA_CAUSE $EXA_STEP $MINE" > told; exit 3'
+    path, _ = exa.runfile()
+    path.write_text(path.read_text() + f"[script]\nepilogue = '''{record}'''\n")
+    exa("submit", path, "--name", "after", "--set", "train.steps=2", "--set", "env.MINE=mine",
+        "--wait")  # fmt: skip
+    run = exa.run_dir("after")
+    exa.wait_until((run / "told").exists)
+    assert (run / "told").read_text() == "finished 2 mine\n"
+    assert '"ended"' in (run / "seen").read_text()
+    assert exa.settle("after")["state"] == "done"
+    exa.wait_until(lambda: "epilogue: status 3" in exa("logs", "after").stdout)

@@ -189,7 +189,7 @@ def test_agents_are_started_by_their_own_line_without_the_options_of_the_ranks(
 
 def test_several_machines_without_agents_are_refused_before_anything_is_done(tmp_path):
     with pytest.raises(Invalid, match="nothing starts an agent on each of 2 nodes"):
-        open_allocation(frozen_run(tmp_path, SLURM_SITE), "001", 1)
+        open_allocation(frozen_run(tmp_path, SLURM_SITE.replace("slurm", "pbs")), "001", 1)
 
 
 def test_a_wrong_mpiexec_is_named_by_the_variable_it_did_not_set():

@@ -11,7 +11,7 @@ import pytest
 
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.script.launcher import command, search_path
-from exa_cli.sites.launcher import wrong_with
+from exa_cli.sites.launcher import KINDS, fill, wrong_with
 from exa_cli.sites.load import load_site
 from exa_cli.sites.software import Launcher
 
@@ -79,6 +79,47 @@ def test_cores_of_a_rank_fill_their_place_or_are_said_to_be_unknown(bin_dir: Pat
     assert command(srun, cpus_per_rank=7, **where)[1:] == ["-n2", "-c7", "x"]
     with pytest.raises(Invalid, match="asks for cpus_per_rank"):
         command(srun, **where)
+
+
+VALUES = {"ranks": "8", "nodes": "2", "ranks_per_node": "4", "cpus_per_rank": "7"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_known_launcher_needs_no_more_than_its_name(name: str) -> None:
+    kind = KINDS[name]
+    values = {**VALUES, "hostfile": "/h", "seats": "0-6:7-13"}
+    for grammar in (kind.command, kind.agents or kind.command):
+        assert wrong_with(grammar) is None
+        assert "8" in " ".join(fill([*grammar, *kind.bound], values))
+    assert len({kind.rank, kind.size, kind.local_rank}) == 3
+
+
+@pytest.mark.parametrize(("site", "program"), [("slurm", "srun"), ("pbs", "mpirun")])
+def test_on_slurm_agents_are_a_step_that_others_need_not_wait_for(
+    tmp_path: Path, site: str, program: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'inherits = "{site}"\nnode = {{ ranks_per_node = 1, cpus = 8, gpus = 0 }}\n'
+        'torch = { device = "cpu", backend = "gloo" }\n'
+        'launcher = { kind = "openmpi", options = [] }\n'
+        f"[directives]\n{'account' if site == 'slurm' else 'A'} = false\n"
+    )
+    launcher = load_site(str(path), {}).profile.launcher
+    assert launcher.command[0] == "mpirun" and launcher.agents is not None
+    assert launcher.agents[0] == program
+    assert ("--overlap" in launcher.agents) == (site == "slurm")
+
+
+def test_open_mpi_is_told_how_many_ranks_of_a_node_and_their_order(bin_dir: Path) -> None:
+    (bin_dir / "mpiexec").rename(bin_dir / "mpirun")
+    kind = KINDS["openmpi"]
+    launcher = Launcher(kind="openmpi", command=kind.command, options=kind.bound)
+    argv = command(
+        launcher, world=8, nodes=2, program=["x"], hostfile=Path("/h"), search=str(bin_dir)
+    )
+    words = "--hostfile /h -n 8 --map-by ppr:4:node:OVERSUBSCRIBE --rank-by slot --bind-to none x"
+    assert argv[1:] == words.split(" ")
 
 
 def test_an_mpi_beside_the_interpreter_comes_before_the_path() -> None:
