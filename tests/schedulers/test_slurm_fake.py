@@ -38,8 +38,9 @@ SCRIPT = "#!/bin/sh\n#SBATCH --hold\nsleep 1\n"
 
 def run(fake: FakeSlurm, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        argv, env={**fake.env, "TZ": "UTC"}, input=stdin, capture_output=True, text=True
-    )
+        argv, env={**fake.env, "TZ": "UTC"}, cwd=fake.bin, input=stdin,
+        capture_output=True, text=True,
+    )  # fmt: skip
 
 
 def test_every_fault_is_recorded_or_says_where_it_is_from() -> None:
