@@ -47,9 +47,15 @@ def expected(text: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def _start(text: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "exa_train.data", "prepare", str(text), "--out", str(out)]
     command += ["--vocab", "320", "--shard-tokens", "20000", "--part-bytes", "1500"]
+    command += ["--workers", str(workers)]
     return subprocess.Popen(
-        [*command, "--workers", str(workers)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_hears_ctrl_c
     )
+
+
+def _hears_ctrl_c() -> None:
+    """A shell starts what it puts in the background with SIGINT ignored, these tests perhaps."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _wait_for_parts(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
