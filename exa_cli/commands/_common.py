@@ -114,8 +114,9 @@ def tell_end(run: RunDir, state: RunState, silent: str) -> None:
     if state.state == "done":
         say(f"{run.run_id} is done: {state.step} steps")
         return
+    how = "has ended" if state.state in LIVE else state.state
     raise RunFailed(
-        f"{run.run_id} {state.state}: {state.cause or 'nobody said why'}",
+        f"{run.run_id} {how}: {state.cause or 'nobody said why'}",
         where="; ".join(state.attempts[-1].evidence[:2]) or silent,
         hint=f"exa resume {run.run_id} goes on",
     )

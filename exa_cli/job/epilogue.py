@@ -31,6 +31,8 @@ def run(commands: str, workdir: Path, cause: str, step: int | None) -> str:
         done = proc.run(["bash", "-c", commands], timeout=TIMEOUT_S, cwd=workdir, env=env)
     except ExaError as error:
         return error.what
+    except OSError as error:  # its output has nowhere to go, on a full disk
+        return f"it was not run: {error.strerror}"
     if words := (done.out + done.err).rstrip():
         say(words)
     return f"status {done.code}"

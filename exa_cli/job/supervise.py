@@ -61,21 +61,19 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
             seen, step = Seen(health=Health("start", str(error), _cause_of(error))), None
         ended = classify(seen)
         journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
-        say(_last_words(ended))
-        _epilogue(run, attempt, journal, ended.cause, step)
+    say(_last_words(ended))
+    _epilogue(run, attempt, ended.cause, step)
     return _EXITS.get(ended.cause, STOP)
 
 
-def _epilogue(run: RunDir, attempt: str, journal: Journal, cause: str, step: int | None) -> None:
+def _epilogue(run: RunDir, attempt: str, cause: str, step: int | None) -> None:
     """What the user wants done at the end. Whatever comes of it, the end is recorded already."""
     try:
         commands = read_json(run.attempt(attempt) / "request.json").get("epilogue")
     except (OSError, ValueError):
         return  # that is why the attempt ended: it is told
     if commands:
-        how = epilogue.run(commands, run.path, cause, step)
-        journal.append("epilogue", how=how)
-        say(f"epilogue: {how}")
+        say(f"epilogue: {epilogue.run(commands, run.path, cause, step)}")
 
 
 def _myself(attempt: str, life: int) -> dict[str, Any]:

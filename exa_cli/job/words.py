@@ -15,7 +15,7 @@ _NOTICED = re.compile(
     r"process rank (?P<task>\d+) with PID \d+ on node \S+\s+"
     r"exited\s+on\s+signal\s+(?P<signal>\d+)"
 )
-_DETECTED = re.compile(r"Process name: \[\S+,(?P<task>\d+)\]\s+Exit code: +(?P<code>\d+)")
+_DETECTED = re.compile(r"Process name: \[\S+,(?P<task>\d+)\]\s+Exit code: +\d+")
 _SRUN = re.compile(
     r"^srun: error: \S+: tasks? (?P<task>\d+)[\d,\-]*: (?P<how>.+?)(?: \(core dumped\))?$",
     re.MULTILINE,

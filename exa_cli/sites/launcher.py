@@ -47,7 +47,7 @@ nodes by a step without --overlap, and a second one of theirs waits until the fi
 
 KINDS = {
     # srun gives a step one CPU a task unless told, whatever sbatch was told; and it waits for
-    # the other tasks when one fails, unless told (srun(1); 22.05).
+    # the other tasks when one fails, unless told (srun(1); 22.05). Its agents: `STEP_AGENTS`.
     "srun": Kind(
         (
             "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}",
@@ -57,7 +57,6 @@ KINDS = {
         size="SLURM_NTASKS",
         local_rank="SLURM_LOCALID",
         bound=("--cpu-bind=none",),
-        agents=STEP_AGENTS,
     ),
     # HPE's launcher of Cray systems under PBS (PALS, mpiexec(1)). It can bind ranks to lists of
     # CPUs, colons between, and so it is told the very seats that the ranks will take. Several

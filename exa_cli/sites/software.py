@@ -35,7 +35,8 @@ class Launcher(Sourced):
     agents: tuple[str, ...] | None = key(
         None,
         help="What starts one small program on each node beside the ranks, each {ranks} being "
-        "a node's; absent = the kind's, or none: all nodes are the supervisor's machine.",
+        "a node's; absent = a step of srun under Slurm, else the kind's, or none: all nodes are "
+        "the supervisor's machine.",
         check=wrong_grammar,
     )
     rank_variable: str | Unknown = key(UNKNOWN, help="Variable with a process's rank.")

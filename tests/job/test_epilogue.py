@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from exa_cli.base import proc
 from exa_cli.job import epilogue
 
 
@@ -17,12 +19,23 @@ def test_a_failing_epilogue_is_told_and_raises_nothing(tmp_path: Path, capfd) ->
 
 
 def test_one_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(epilogue, "TIMEOUT_S", 0.3)
-    words = epilogue.run("sleep 60 & echo $! > child; wait", tmp_path, "hang", None)
-    assert words == "bash did not answer within 0.3 s"
-    child = int((tmp_path / "child").read_text())
-    stat = Path(f"/proc/{child}/stat")
-    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+    monkeypatch.setattr(epilogue, "TIMEOUT_S", 2.0)
+    os.mkfifo(tmp_path / "fifo")
+    held = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    words = epilogue.run("sleep 60 > fifo & wait", tmp_path, "hang", None)
+    assert words == "bash did not answer within 2 s"
+    os.set_blocking(held, True)
+    assert os.read(held, 1) == b""  # once nobody has it open: the child is gone
+    os.close(held)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(proc.tempfile, "TemporaryFile", full)
+    words = epilogue.run("true", tmp_path, "disk-full", 1)
+    assert words == "it was not run: No space left on device"
 
 
 def test_a_machine_without_bash_loses_nothing(tmp_path: Path, monkeypatch) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from exa_cli.base.errors import Invalid
 from exa_cli.schedulers import inside
-from exa_cli.spec import times
 
 
 def test_an_allocation_of_another_size_than_the_plan_wants_is_refused_with_its_names():
@@ -58,25 +57,6 @@ def test_two_nodes_of_one_short_name_are_not_mixed_up():
     names = ["n1.a", "n1.b"]
     assert inside.which(names, "n1", None) is None
     assert inside.which(names, "n1.b", None) == "n1.b"
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("5:00\n", 300),
-        ("59", None),
-        ("0:07", 7),
-        ("1:02:03", 3723),
-        ("1-00:00:30", 86_430),
-        ("UNLIMITED", None),
-        ("NOT_SET", None),
-        ("INVALID", None),
-        ("", None),
-        ("slurm_load_jobs error: Invalid job id specified", None),
-    ],
-)
-def test_the_time_left_is_read_or_unknown(text, seconds):
-    assert times.read(text) == seconds
 
 
 def fake_squeue(tmp_path, monkeypatch, body):

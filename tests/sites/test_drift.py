@@ -18,7 +18,6 @@ from exa_cli.schedulers.slurm.partitions import partitions
 from exa_cli.sites.drift import Compared, compare
 from exa_cli.sites.load import find_site
 from exa_cli.sites.schema import read
-from exa_cli.spec import times
 
 RECORDED = Path(__file__).parents[1] / "schedulers/recordings"
 SLURM = """
@@ -83,24 +82,6 @@ def test_what_pbs_printed_is_read() -> None:
 def test_nothing_that_is_printed_breaks_a_reader(text: str) -> None:
     for live in (*partitions(text), *queues(text)):
         assert live.name
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("00:05:00", 300),
-        ("1-00:00:00", 86_400),
-        ("05:00", 300),
-        ("UNLIMITED", None),
-        ("INVALID", None),
-        ("", None),
-        ("7", None),
-        ("1-2", None),
-        ("٣:00", None),
-    ],
-)
-def test_a_length_of_slurm_is_seconds_or_unknown(text: str, seconds: int | None) -> None:
-    assert times.read(text) == seconds
 
 
 @pytest.mark.parametrize(
