@@ -26,6 +26,7 @@ VERBS = {
     "submit": "Plan a run, write its script and submit it.",
     "plan": "Show what a submit would do, and why; submit nothing.",
     "resume": "Continue a run from its last committed step.",
+    "watch": "Keep runs alive: hand in what their policy says comes next.",
     "status": "Show runs, or one run in detail.",
     "logs": "Show what a run printed.",
     "cancel": "End a run's job; it is not resubmitted.",

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "script": {"spec", "sites", "plan"},
     "schedulers": {"spec"},
     "runs": {"spec", "schedulers"},
-    "policy": {"runs"},
+    "policy": {"spec", "runs"},
     "checkpoint": set(),
     "staging": set(),
     "job": {

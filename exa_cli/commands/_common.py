@@ -86,10 +86,11 @@ words can reach this host late: NFS clients keep what they know of a directory f
 
 
 def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) -> None:
-    """Return when the run's job has ended. Raises RunFailed unless it ended well.
+    """Return when the run is over. Raises RunFailed unless it ended well.
 
-    ``each`` is called with the state about once a second. Raises Unreachable for a job that the
-    scheduler does not know and that left no word: nobody will ever tell its end.
+    Meanwhile it is kept alive as `exa watch` would do it. ``each`` is called with the state about
+    once a second. Raises Unreachable for a job that the scheduler does not know and that left no
+    word: nobody will ever tell its end.
     """
     from exa_cli.login import observe
 
@@ -98,14 +99,29 @@ def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) ->
         view = observe.look([run])[0]
         state = view.state.state
         each(state)
-        if state not in LIVE:
+        if state not in LIVE and not (state == "failed" and _kept(run)):
             break
+        if state == "resubmitting":
+            _kept(run)
         if state != "unknown" or view.trouble:
             known = clock.monotonic()
         elif clock.monotonic() - known > FORGOTTEN_S:
             raise _forgotten(run)
         time.sleep(1.0)
     tell_end(run, view.state, f"exa logs {run.run_id} shows what it said")
+
+
+def _kept(run: RunDir) -> bool:
+    """Do what the run's policy says comes next; whether there is anything still to come."""
+    from exa_cli.login.keep import keep
+
+    try:
+        kept = keep(run)
+    except Unreachable:
+        return True  # somebody else is at it, or the batch system is silent: look again
+    if kept.action == "submitted":
+        say(kept.words)
+    return kept.action != "settled"
 
 
 def tell_end(run: RunDir, state: RunState, silent: str) -> None:
@@ -115,9 +131,10 @@ def tell_end(run: RunDir, state: RunState, silent: str) -> None:
         say(f"{run.run_id} is done: {state.step} steps")
         return
     how = "has ended" if state.state in LIVE else state.state
+    last = state.current
     raise RunFailed(
         f"{run.run_id} {how}: {state.cause or 'nobody said why'}",
-        where="; ".join(state.attempts[-1].evidence[:2]) or silent,
+        where="; ".join(last.evidence[:2] if last else ()) or silent,
         hint=f"exa resume {run.run_id} goes on",
     )
 

@@ -7,6 +7,7 @@ import click
 from exa_cli.base.talk import say
 from exa_cli.commands._common import emit, json_option, run_argument, wait_for
 from exa_cli.login import resume as resuming
+from exa_cli.login.keep import ahead
 from exa_cli.runs.find import find
 
 
@@ -41,6 +42,8 @@ def command(
     else:
         click.echo(found.run_id)
     say(done.why if not done.submitted else f"job {done.submission.job_id}: {done.why}")
+    if done.submitted:
+        ahead(done.submission)
     if follow:
         from exa_cli.commands._watch import follow_run
 

@@ -65,10 +65,12 @@ def command(
         _run_here(made, follow, as_json)
         return
     from exa_cli.login import submit
+    from exa_cli.login.keep import ahead
 
     done = submit.submit(made)
     _answer(done, as_json)
     say(f"submitted {done.run.run_id} to {done.scheduler} as job {done.job_id}: {done.run.path}")
+    ahead(done)
     if follow:
         from exa_cli.commands._watch import follow_run
 

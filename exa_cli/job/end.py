@@ -12,15 +12,14 @@ from exa_cli.job.allocation import Allocation
 from exa_cli.job.nodes import Farewell
 from exa_cli.job.words import failed_task, killed_for_memory, launcher_words, rank_signal, read
 from exa_cli.policy.cause import RankError, Seen
-from exa_cli.runs import journal
+from exa_cli.runs import journal, state
 from exa_cli.runs.journal import Event
 from exa_cli.runs.state import place
 
 
 def was_cancelled(here: Allocation) -> bool:
-    """Whether the user cancelled this attempt."""
-    events = journal.read(here.run.path)
-    return any(e.kind == "cancelled" and e.fields.get("attempt") == here.attempt for e in events)
+    """Whether the user cancelled this attempt, or the run before exa handed it in."""
+    return state.was_cancelled(journal.read(here.run.path), here.attempt)
 
 
 class Wish:

@@ -1,7 +1,8 @@
-"""The supervisor: one life of one attempt, from the first process to the recorded cause of its end.
+"""The supervisor of an attempt: its lives, one after the other, as long as the allocation serves.
 
-claim → sweep → probe → stage → launch → watch → classify → record. Everything it learns goes
-into its own journal; if it dies, the next life and the login node read what it got done.
+claim → sweep → probe → stage → launch → watch → classify → decide → record, and again after a
+failure that the allocation can bear. Everything it learns goes into a journal for each life; if
+it dies, the next life and the login node read what it got done.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+from dataclasses import dataclass
 from typing import Any
 
 from exa_cli.base import clock
@@ -16,14 +18,16 @@ from exa_cli.base.errors import ExaError
 from exa_cli.base.files import read_json
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, epilogue, launch, twin
+from exa_cli.job import end, epilogue, launch, lives
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
+from exa_cli.job.lives import Life
 from exa_cli.job.node import Swept
 from exa_cli.job.nodes import Nodes
 from exa_cli.job.notice import Notice
 from exa_cli.job.watch import Watch, stop_reason
 from exa_cli.policy.cause import Ended, Health, Seen, classify
+from exa_cli.policy.next import Then
 from exa_cli.runs import journal as journals
 from exa_cli.runs.claims import Claim, claim_next
 from exa_cli.runs.journal import Journal
@@ -33,37 +37,56 @@ from exa_cli.schedulers import inside
 NOTHING_MORE, CONTINUE, STOP = 0, 75, 70
 """Exit codes of ``exa job``: nothing more to do, can go on, a person has to look."""
 
-_EXITS = {
-    "finished": NOTHING_MORE,
-    "cancelled": NOTHING_MORE,
-    "walltime": CONTINUE,
-    "preempted": CONTINUE,
-    "node-failure": CONTINUE,
-    "rank-failure": CONTINUE,
-    "hang": CONTINUE,
-    "unknown": CONTINUE,
-}
+_EXITS = {"nothing": NOTHING_MORE, "resubmit": CONTINUE, "stop": STOP}
 
 
 def supervise(run: RunDir, attempt: str, life: int) -> int:
-    """Live one life; the exit code of ``exa job``."""
+    """Live an attempt's lives in this allocation; the exit code of ``exa job``."""
     notice = Notice()
     notice.listen()
-    with Journal(run.path, journals.writer_name(f"job-{attempt}-{life}")) as journal:
-        if other := twin.accepted_instead(journals.read(run.path), attempt, os.environ):
-            journal.append("twin", accepted=other)
-            say(f"job {other} was accepted in place of this one, which ends")
+    while True:
+        lived = _live_once(Life(run, attempt, life), notice)
+        if lived is None:
             return NOTHING_MORE
-        journal.append("life", **_myself(attempt, life))
+        if lived.then.action != "relaunch":
+            break
+        life = lives.begin(run, attempt, life)
+        say(f"life {life} in the same allocation, after {lived.ended.cause}")
+    lives.hand_over(run, attempt, lived.then)
+    _epilogue(run, attempt, lived.ended.cause, lived.step)
+    return _EXITS[lived.then.action]
+
+
+@dataclass(frozen=True)
+class _Lived:
+    """How a life ended, its last step, and what comes next."""
+
+    ended: Ended
+    step: int | None
+    then: Then
+
+
+def _live_once(life: Life, notice: Notice) -> _Lived | None:
+    """Live one life and write down its end; None when there was nothing to live for."""
+    role = f"job-{life.attempt}-{life.number}"
+    with Journal(life.run.path, journals.writer_name(role)) as journal:
+        if needless := lives.needless(life, os.environ):
+            journal.append(needless.kind, **needless.fields)
+            say(needless.words)
+            return None
+        journal.append("life", **_myself(life))
+        here: Allocation | None = None
         try:
-            seen, step = _live(run, attempt, life, journal, notice)
+            here = open_allocation(life.run, life.attempt, life.number)
+            seen, step = _live(here, journal, notice)
         except (ExaError, OSError) as error:
             seen, step = Seen(health=Health("start", str(error), _cause_of(error))), None
         ended = classify(seen)
-        journal.append("ended", cause=ended.cause, evidence=list(ended.evidence), step=step)
-    say(_last_words(ended))
-    _epilogue(run, attempt, ended.cause, step)
-    return _EXITS.get(ended.cause, STOP)
+        record = {"cause": ended.cause, "evidence": list(ended.evidence), "step": step}
+        then = lives.decide(life, record, here, notice)
+        journal.append("ended", **record, then=then.record())
+    say("\n  ".join([f"ended: {ended.cause}", *ended.evidence, f"then: {then.words}"]))
+    return _Lived(ended, step, then)
 
 
 def _epilogue(run: RunDir, attempt: str, cause: str, step: int | None) -> None:
@@ -76,8 +99,9 @@ def _epilogue(run: RunDir, attempt: str, cause: str, step: int | None) -> None:
         say(f"epilogue: {epilogue.run(commands, run.path, cause, step)}")
 
 
-def _myself(attempt: str, life: int) -> dict[str, Any]:
-    me = {"host": platform.node(), "pid": os.getpid(), "attempt": attempt, "life": life}
+def _myself(life: Life) -> dict[str, Any]:
+    me = {"host": platform.node(), "pid": os.getpid()}
+    me |= {"attempt": life.attempt, "life": life.number}
     again = inside.restarts(os.environ)
     return me if again is None else {**me, "restarts": again}
 
@@ -91,15 +115,8 @@ def _cause_of(error: BaseException | None) -> str:
     return "launch-failed"
 
 
-def _last_words(ended: Ended) -> str:
-    return "\n  ".join([f"ended: {ended.cause}", *ended.evidence])
-
-
-def _live(
-    run: RunDir, attempt: str, life: int, journal: Journal, notice: Notice
-) -> tuple[Seen, int | None]:
+def _live(here: Allocation, journal: Journal, notice: Notice) -> tuple[Seen, int | None]:
     """Everything between the first and the last journal line: what was seen, the last step."""
-    here = open_allocation(run, attempt, life)
     if end.was_cancelled(here):
         return Seen(cancelled=True), None
     nodes, seen = launch.nodes_of(here), Seen()
@@ -132,9 +149,20 @@ def _stopped_early(here: Allocation, notice: str) -> Seen:
 
 def _claim(here: Allocation, journal: Journal) -> Health | None:
     """Claim the next epoch and write down what ranks have to know. A refusal, or None."""
-    run = here.run
-    claim = claim_next(run.path, here.attempt, here.life, lambda: launch.choice(run).candidates)
+    run, back = here.run, lives.goes_back(here)
+    aside: tuple[str, ...] = ()
+
+    def accepted() -> tuple[str, ...]:
+        nonlocal aside
+        found = launch.choice(run).candidates
+        aside = found[:1] if back and len(found) > 1 else ()
+        return found[len(aside) :]
+
+    claim = claim_next(run.path, here.attempt, here.life, accepted)
     journal.append("claimed", epoch=claim.epoch, accepts=list(claim.accepts))
+    for name in aside:
+        journal.append("set-aside", name=name)
+        say(f"{name} is set aside: the run failed of it, or after it, twice alike")
     if left := folder.sweep_incomplete(run.checkpoints, claim.epoch):
         journal.append("swept", names=[str(name) for name in left])
     bad = _without_any(here, claim, journal)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from exa_cli.runs.journal import Event
+from exa_cli.runs.state import place
 from exa_cli.schedulers.inside import OWN_ID
 from exa_cli.schedulers.submission import number
 
@@ -20,6 +21,8 @@ def accepted_instead(
     events: Iterable[Event], attempt: str, environ: Mapping[str, str]
 ) -> str | None:
     """The accepted job whose place this process has no right to; None when it may run. Pure.
+
+    A job that is queued ahead, to wait for this one's end, took no place until it began.
 
     | a later attempt's accepted jobs | this attempt's | this job |
     |---|---|---|
@@ -30,7 +33,10 @@ def accepted_instead(
 
     A job that does not know its own id is taken for its attempt's: nothing is ended on a guess.
     """
+    events = list(events)
+    begun = {where[0] for event in events if (where := place(event))}
     accepted = [e for e in events if e.kind == "accepted" and e.fields.get("scheduler") in OWN_ID]
+    accepted = [e for e in accepted if not e.fields.get("ahead") or e.fields["attempt"] in begun]
     mine = [e for e in accepted if e.fields["attempt"] == attempt]
     later = [e for e in accepted if e.fields["attempt"] > attempt]
     newest = max(later, key=lambda event: str(event.fields["attempt"]), default=None)

@@ -31,26 +31,40 @@ class Cancelled:
 def cancel(run: RunDir) -> Cancelled:
     """Record the wish, then end the job. Raises Unreachable when the scheduler is not reached."""
     view = observe.look([run], fresh=True)[0]
-    last = view.state.attempts[-1] if view.state.attempts else None
+    last = view.state.current
     if last is None:
         return Cancelled(run.run_id, None, None, f"{run.run_id} was never submitted")
     if view.state.state in ("done", "cancelled", "failed"):
         words = f"{run.run_id} is {view.state.state} already: nothing to cancel"
         return Cancelled(run.run_id, last.attempt, None, words)
+    live = [a for a in view.state.attempts if a.state != "ended" or a == last]
     with Journal(run.path, journals.writer_name("login")) as journal:
-        journal.append("cancelled", attempt=last.attempt)
+        for one in live:
+            journal.append("cancelled", attempt=one.attempt)
     if began_here(run, last.attempt):
         words = f"cancelled {run.run_id}: it is asked to save and stop; the allocation stays"
         return Cancelled(run.run_id, last.attempt, last.job_id, words)
+    if view.state.state == "resubmitting":
+        words = f"cancelled {run.run_id}: no other attempt will follow"
+        return Cancelled(run.run_id, last.attempt, None, words)
+    # What is queued ahead goes first: it must not begin when the running one ends.
+    batch = scheduler.of_run(run)
+    for one in reversed([a for a in live if a != last]):
+        _ended(run, batch, one)
+    job_id, words = _ended(run, batch, last)
+    return Cancelled(run.run_id, last.attempt, job_id, f"cancelled {run.run_id}{words}")
+
+
+def _ended(run: RunDir, batch: Scheduler, one: Attempt) -> tuple[str | None, str]:
+    """As `_end`. Raises Unreachable, saying that the wish is recorded."""
     try:
-        job_id, words = _end(scheduler.of_run(run), last)
+        return _end(batch, one)
     except Unreachable as error:
         raise Unreachable(
-            f"your wish is recorded, but job {last.job_id or last.tag} may still run: {error.what}",
+            f"your wish is recorded, but job {one.job_id or one.tag} may still run: {error.what}",
             where=error.where,
             hint=f"exa cancel {run.run_id} again when the scheduler answers",
         ) from error
-    return Cancelled(run.run_id, last.attempt, job_id, f"cancelled {run.run_id}{words}")
 
 
 def _end(batch: Scheduler, last: Attempt) -> tuple[str | None, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.login import data
+from exa_cli.plan import continuing
 from exa_cli.plan.freeze import DataFacts, Machine, freeze, freeze_program
 from exa_cli.runs.find import find
 from exa_cli.runs.rundir import RunDir, attempts
@@ -136,6 +137,7 @@ def machine(profile: SiteProfile) -> Machine:
         bf16=has_bf16_units(profile),
         bindings=profile.binding,
         hardware=Hardware(node, profile.device),
+        policy=profile.policy,
     )
 
 
@@ -161,9 +163,20 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "account": made.run.resources.account,
         "workdir": str(run.path),
         "python": sys.executable,
+        "next": _next(made, queue),
         **({"epilogue": made.run.script.epilogue} if made.run.script.epilogue else {}),
         **({"here": True} if made.here else {}),
     }
+
+
+def _next(made: Draft, queue: Queue | None) -> dict[str, str]:
+    """Who hands in the attempt after this one, and why. Raises Invalid for who cannot."""
+    profile = made.profile
+    if made.here:
+        return {"by": "never", "why": "the allocation is the user's own: exa resume submits a job"}
+    asked = continuing.asked_for(made.run.policy, profile.policy)
+    found = continuing.way(asked, profile.scheduler.kind, profile.preemption, queue)
+    return {"by": found.means, "why": found.reason}
 
 
 def _queue(made: Draft, nodes: int, walltime_s: int) -> Queue | None:
@@ -244,9 +257,10 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
         account=value("account", "resources.account") if request["account"] else None,
         notice_s=Value(str(plan["policy"]["stop_before_s"]), "plan, policy.stop_before"),
         kill_delay=known(profile.scheduler.kill_delay_s, "scheduler", "kill_delay_s"),
-        requeue=_yes_or_no(made),
+        requeue=_requeue(made, request),
         filesystems=_joined(made, "filesystems"),
-        after=_joined(made, "after"),
+        after=_after(made, request),
+        begin=Value(str(request["begin"]), "policy.backoff") if request.get("begin") else None,
     )
 
 
@@ -270,7 +284,16 @@ def _joined(made: Draft, key: str) -> Value | None:
     return Value(":".join(names), made.doc.where(("resources", key))) if names else None
 
 
-def _yes_or_no(made: Draft) -> Value | None:
+def _after(made: Draft, request: dict[str, Any]) -> Value | None:
+    """The jobs whose end this one waits for: the user's, or the one it is queued ahead of."""
+    if not request.get("after"):
+        return _joined(made, "after")
+    return Value(request["after"], "the attempt before, by policy.resubmit")
+
+
+def _requeue(made: Draft, request: dict[str, Any]) -> Value | None:
+    if request["next"]["by"] == "requeue":
+        return Value("yes", made.doc.where(("policy", "resubmit")))
     wanted = made.profile.preemption.requeue
     if wanted == UNKNOWN:
         return None

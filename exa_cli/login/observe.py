@@ -12,7 +12,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import Damaged, ExaError, Unreachable
 from exa_cli.login import scheduler
 from exa_cli.policy.cause import Seen, classify, exit_words
-from exa_cli.policy.next import after
+from exa_cli.policy.next import Next, after, begins
 from exa_cli.runs import journal, metrics, state
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
@@ -141,13 +141,15 @@ def _any_profile(group: list[_Read]) -> SiteProfile:
 def _open_jobs(events: list[Event]) -> dict[str, str]:
     """Jobs whose end the journal does not know: attempt → job id."""
     jobs = {e.fields["attempt"]: e.fields["job_id"] for e in events if e.kind == "accepted"}
-    return {a: job for a, job in jobs.items() if not _ended(events, a)}
+    back = {e.fields["attempt"] for e in events if e.kind == "withdrawn"}
+    return {a: job for a, job in jobs.items() if a not in back and not _ended(events, a)}
 
 
 def _ended(events: list[Event], attempt: str) -> bool:
     own = [e for e in events if (where := state.place(e)) and where[0] == attempt]
     newest = max((state.place(e) or ("", 0))[1] for e in own) if own else 0
-    return any(e.kind == "ended" and state.place(e) == (attempt, newest) for e in own)
+    last = [e for e in own if state.place(e) == (attempt, newest)]
+    return any(e.kind == "needless" or (e.kind == "ended" and not state.goes_on(e)) for e in last)
 
 
 def _view(read: _Read, all_heard: dict[str, _Heard]) -> View:
@@ -252,7 +254,8 @@ def _spans(view: View) -> Iterable[float]:
 
 def _last_sign(view: View, attempt: str) -> float:
     """When an attempt without a recorded end was last heard of; now while it runs."""
-    if view.state.state == "running" and view.state.attempts[-1].attempt == attempt:
+    current = view.state.current
+    if view.state.state == "running" and current and current.attempt == attempt:
         return clock.now()
     return max((e.t for e in view.events if (state.place(e) or ("",))[0] == attempt), default=0.0)
 
@@ -260,12 +263,23 @@ def _last_sign(view: View, attempt: str) -> float:
 def to_json(view: View) -> dict[str, Any]:
     """``exa status RUN --json``."""
     best = checkpoint(view.run)
-    coming = after(view.state.cause, view.state.state, beginning(view.plan, best))
+    coming = coming_next(view, beginning(view.plan, best))
     record = state.to_json(view.state)
     record["checkpoint"] = best
     record["next"] = asdict(coming) if coming else None
     record["goodput"] = goodput(view)
     return record
+
+
+def coming_next(view: View, step: int | None) -> Next | None:
+    """What comes next: by exa itself where that was decided, else what the user can do."""
+    last = view.state.current
+    then = last.then if last and last.state == "ended" else None
+    if then and view.state.state == "resubmitting":
+        at = clock.iso(((last and last.ended) or clock.now()) + then["wait_s"])
+        return Next("resubmit", at, f"{then['reason']}: {begins(step)}; {then.get('by', '')}")
+    stopped = then["reason"] if then and then["action"] == "stop" else None
+    return after(view.state.cause, view.state.state, step, stopped)
 
 
 def summary(view: View) -> dict[str, Any]:

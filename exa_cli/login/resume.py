@@ -48,16 +48,18 @@ def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
 def _recover(run: RunDir) -> None:
     """Let the scheduler put right what a killed submit left half done."""
     view = observe.look([run], fresh=True)[0]
-    attempts = view.state.attempts
-    if attempts and attempts[-1].job_id and attempts[-1].state != "ended":
-        scheduler.of_run(run).recover(attempts[-1].job_id)
+    last = view.state.current
+    if last and last.job_id and last.state != "ended":
+        scheduler.of_run(run).recover(last.job_id)
 
 
 def _settled(run: RunDir, view: View) -> Resumed | None:
     """A live or finished run is left as it is."""
     if view.state.state not in ("done", "queued", "running"):
         return None
-    last = view.state.attempts[-1]
+    last = view.state.current
+    if last is None:
+        return None
     kind = view.plan["scheduler"]
     known = Submission(run, last.attempt, kind, last.job_id or "", last.tag)
     words = "has finished" if view.state.state == "done" else f"is {view.state.state}"
@@ -83,7 +85,7 @@ def _concede(run: RunDir, job_id: str, force: bool) -> None:
 
 
 def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
-    last = view.state.attempts[-1] if view.state.attempts else None
+    last = view.state.current
     here = bool(last and began_here(run, last.attempt))
     if last and last.state == "unknown" and not last.job_id and not here:
         say(f"attempt {last.attempt} was being submitted when exa was cut off; finishing that")

@@ -103,14 +103,17 @@ def next_attempt(run: RunDir) -> str:
     return attempt_name(len(names) + 1)
 
 
-def lay_down(run: RunDir, made: Draft, *, from_scratch: bool = False) -> str:
+def lay_down(run: RunDir, made: Draft, **asked: Any) -> str:
     """Write the next attempt's script and request; its name. The caller holds the run's turn.
 
-    The request comes last: an attempt that has one can be submitted.
+    ``asked`` goes into the request: ``from_scratch``, ``begin`` (seconds since the epoch before
+    which it must not start), ``after`` (the job whose end it waits for), ``by`` (policy, where
+    no user asked for this attempt). The request comes last: an attempt that has one can be
+    submitted.
     """
     attempt = next_attempt(run)
     plan = run.plan()
-    request = drafts.request(made, run, attempt, plan) | {"from_scratch": from_scratch}
+    request = drafts.request(made, run, attempt, plan) | {"from_scratch": False, **asked}
     folder = run.attempt(attempt)
     folder.mkdir(parents=True, exist_ok=True)
     fsync_dir(folder.parent)
@@ -131,7 +134,8 @@ def hand_in(run: RunDir, attempt: str) -> Submission:
     if since is None:
         _refuse_namesake(run, request["tag"], batch)
     with Journal(run.path, journals.writer_name("login")) as journal:
-        journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"])
+        by = request.get("by", "user")
+        journal.append("intent", attempt=attempt, tag=request["tag"], nodes=request["nodes"], by=by)
         job_id = _job_of(run, request, batch, journal, since)
         return accept(run, attempt, request, job_id, journal)
 
@@ -188,7 +192,8 @@ def _job_of(
     try:
         answer = batch.submit(wanted)
     except (Refused, NotSubmitted) as error:
-        journal.append("refused", attempt=attempt, message=str(error))
+        reached = not isinstance(error, NotSubmitted)
+        journal.append("refused", attempt=attempt, message=str(error), reached=reached)
         raise
     if answer.message:
         say(answer.message)
@@ -200,7 +205,9 @@ def accept(
 ) -> Submission:
     """Write down which job an attempt is."""
     kind = request["scheduler"]
-    journal.append("accepted", attempt=attempt, tag=request["tag"], job_id=job_id, scheduler=kind)
+    said = {"tag": request["tag"], "job_id": job_id, "scheduler": kind}
+    ahead = {"ahead": True} if request.get("after") else {}
+    journal.append("accepted", attempt=attempt, **said, **ahead)
     record = {"schema": 1, "job_id": job_id, "scheduler": kind, "tag": request["tag"]}
     write_json(run.attempt(attempt) / "submission.json", record)
     return Submission(run, attempt, kind, job_id, request["tag"])

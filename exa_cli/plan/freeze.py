@@ -13,12 +13,17 @@ from typing import Any
 
 from exa_cli.arith import families
 from exa_cli.base.errors import Invalid
+from exa_cli.plan.continuing import frozen
+from exa_cli.sites.batch import SitePolicy
 from exa_cli.sites.binding import NOTHING_KNOWN, Hardware, choose, threads
 from exa_cli.sites.machine import Binding
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO
 from exa_cli.spec.model import ModelConfig
 from exa_cli.spec.runfile import RunFile
+
+NO_WORD = SitePolicy()
+"""A site that says nothing of what follows an end."""
 
 TOKENS_PER_MICROBATCH = 512
 TOKENS_PER_STEP = 1024
@@ -31,7 +36,8 @@ class Machine:
     """What the plan needs of a site: its default layout.
 
     ``cores`` is the number of cores a node gives to its ranks, ``bf16`` whether its device has
-    units for bf16; None when unknown. ``bindings`` are the site's, for its ``hardware``.
+    units for bf16; None when unknown. ``bindings`` are the site's, for its ``hardware``;
+    ``policy`` is its word on what follows an end.
     """
 
     nodes: int
@@ -40,6 +46,7 @@ class Machine:
     bf16: bool | None = None
     bindings: tuple[Binding, ...] = ()
     hardware: Hardware = NOTHING_KNOWN
+    policy: SitePolicy = NO_WORD
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> 
         "program": {"argv": list(run.train.command), "directory": folder},
         "train": {"steps": run.train.steps, "threads": per_rank},
         "parallel": {key: value for key, value in parallel.items() if key != "engine"},
-        "policy": {"stop_before_s": stop_before(run, why)},
+        "policy": {"stop_before_s": stop_before(run, why), **frozen(run.policy, machine.policy)},
         "env": dict(run.env),
         "why": why.reasons,
     }
@@ -99,7 +106,7 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
         "train": train,
         "parallel": parallel,
         "checkpoint": _checkpoint(run, why),
-        "policy": {"stop_before_s": stop_before(run, why)},
+        "policy": {"stop_before_s": stop_before(run, why), **frozen(run.policy, machine.policy)},
         "env": dict(run.env),
         "why": why.reasons,
     }

@@ -29,23 +29,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-CAUSES = (
-    "finished",
-    "walltime",
-    "preempted",
-    "node-failure",
-    "rank-failure",
-    "out-of-memory",
-    "hang",
-    "bad-numbers",
-    "disk-full",
-    "submit-refused",
-    "launch-failed",
-    "stopped",
-    "cancelled",
-    "unknown",
-)
-
 _RANKED = ("disk-full", "bad-numbers", "out-of-memory", "stopped", "launch-failed", "rank-failure")
 _SCHEDULER = {
     "walltime": "walltime",

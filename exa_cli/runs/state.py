@@ -37,7 +37,13 @@ class Observed:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One submission and all its lives."""
+    """One submission and all its lives.
+
+    Attributes:
+        then: what its supervisor, or an exa on the login node, decided to come after its end.
+        ahead: whether it was queued ahead of time, to wait for the end of the one before.
+        withdrawn: whether exa took it back before it began.
+    """
 
     attempt: str
     tag: str
@@ -53,11 +59,14 @@ class Attempt:
     lives: int = 0
     source: str = "journal"
     age_s: float = 0.0
+    then: dict[str, Any] | None = None
+    ahead: bool = False
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run stands."""
+    """Where a run stands. ``attempts`` holds all, jobs that are queued ahead of time too."""
 
     run: str
     state: str
@@ -67,6 +76,12 @@ class RunState:
     attempts: tuple[Attempt, ...]
     source: str = "journal"
     age_s: float = 0.0
+
+    @property
+    def current(self) -> Attempt | None:
+        """The attempt that tells how the run stands: the one that runs, else the newest that is
+        not queued ahead of another's end or was taken back."""
+        return current(self.attempts)
 
 
 @dataclass(frozen=True)
@@ -109,15 +124,18 @@ def _by_attempt(events: Iterable[Event]) -> dict[str, _Facts]:
         else:
             mine.login.append(event)
     for mine in facts.values():
-        _forget_twins(mine)
+        _forget_needless(mine)
     return dict(sorted(facts.items()))
 
 
-def _forget_twins(facts: _Facts) -> None:
-    """A late twin that ended itself was no life of the attempt: the accepted job's count."""
+def _forget_needless(facts: _Facts) -> None:
+    """A life that ended itself before it did anything was none of the attempt's: a late twin's,
+    for which the accepted job's counts, or one of a job queued ahead that found nothing to do."""
     for life, events in list(facts.lives.items()):
-        if any(event.kind == "twin" for event in events):
+        ends = [event for event in events if event.kind in ("twin", "needless")]
+        if ends:
             del facts.lives[life]
+            facts.login.extend(event for event in ends if event.kind == "needless")
 
 
 def fold(
@@ -140,7 +158,7 @@ def fold(
     attempts = tuple(_attempt(f, observed.get(f.name)) for f in _by_attempt(events).values())
     done = any(e.kind == "done" for e in events)
     state, cause = _run_state(attempts, done, events)
-    last = attempts[-1] if attempts else None
+    last = current(attempts)
     steps = [progress, *(a.last_step or 0 for a in attempts)]
     finished = [e.fields.get("step") for e in events if e.kind == "done"]
     return RunState(
@@ -155,30 +173,58 @@ def fold(
     )
 
 
+def current(attempts: tuple[Attempt, ...]) -> Attempt | None:
+    """As `RunState.current`. Pure."""
+    begun = [a for a in attempts if not a.withdrawn]
+    running = [a for a in begun if a.state == "running"]
+    waiting = [a for a in begun if a.ahead and a.state == "queued"]
+    others = [a for a in begun if a not in waiting]
+    if running or (others and others[-1].state != "ended"):
+        return (running or others)[-1]
+    return next(iter(waiting or others[-1:]), None)
+
+
 def _run_state(
     attempts: tuple[Attempt, ...], done: bool, events: list[Event]
 ) -> tuple[str, str | None]:
-    if not attempts:
+    last = current(attempts)
+    if last is None:
         return "unknown", None
-    last = attempts[-1]
-    if last.state in ("queued", "running"):
+    if last.state == "running" or (last.state == "queued" and not done):
         return last.state, None
     if done:
         return "done", "finished"
-    if any(e.kind == "cancelled" and e.fields.get("attempt") == last.attempt for e in events):
+    if was_cancelled(events, last.attempt):
         return "cancelled", "cancelled"
     if last.state == "unknown":
         return "unknown", None
-    return ("cancelled" if last.cause == "cancelled" else "failed"), last.cause
+    if last.cause == "cancelled":
+        return "cancelled", last.cause
+    waits = last.then is not None and last.then["action"] == "resubmit"
+    return ("resubmitting" if waits else "failed"), last.cause
+
+
+def was_cancelled(events: Iterable[Event], attempt: str) -> bool:
+    """Whether the user cancelled an attempt, or one before it that exa itself made it follow:
+    the wish may come while the next one is handed in. Pure."""
+    wishes, since = set(), ""
+    for event in events:
+        if event.kind == "cancelled":
+            wishes.add(event.fields["attempt"])
+        by_user = event.kind == "intent" and event.fields.get("by", "user") == "user"
+        if by_user and event.fields["attempt"] <= attempt:
+            since = max(since, event.fields["attempt"])
+    return any(since <= wish <= attempt for wish in wishes)
 
 
 def _attempt(facts: _Facts, seen: Observed | None) -> Attempt:
-    intent, accepted, refused = (facts.last(k) for k in ("intent", "accepted", "refused"))
-    ended = _last_end(facts)
-    state, source, age = _attempt_state(accepted, refused, ended, seen)
+    intent, accepted, decided = (facts.last(k) for k in ("intent", "accepted", "decided"))
+    ended, closed = _last_end(facts), _closed(facts, accepted)
+    state, source, age = _attempt_state(closed, ended, seen)
     starts = facts.of_lives("life")
     began = starts[0].t if starts else (seen.started if seen else None)
-    cause, evidence = _cause(facts, refused, ended, seen, state)
+    cause, evidence = _cause(facts, closed, ended, seen, state)
+    told = decided or ended
     return Attempt(
         attempt=facts.name,
         tag=intent.fields.get("tag", "") if intent else "",
@@ -194,22 +240,47 @@ def _attempt(facts: _Facts, seen: Observed | None) -> Attempt:
         lives=len(facts.lives),
         source=source,
         age_s=age,
+        then=told.fields.get("then") if told else None,
+        ahead=bool(accepted and accepted.fields.get("ahead")),
+        withdrawn=closed is not None and not _final(closed, intent),
     )
+
+
+def _closed(facts: _Facts, accepted: Event | None) -> Event | None:
+    """What says that an attempt never began: the scheduler refused it, exa took it back, or it
+    found nothing to do."""
+    if facts.lives:
+        return None
+    refused = None if accepted else facts.last("refused")
+    return facts.last("needless") or facts.last("withdrawn") or refused
+
+
+def _final(closed: Event, intent: Event | None) -> bool:
+    """Whether an attempt that never began tells how the run stands: its refusal does, but not
+    that exa itself could not reach the scheduler, which it will try again."""
+    by = intent.fields.get("by") if intent else None
+    return closed.kind == "refused" and (by != "policy" or closed.fields.get("reached", True))
 
 
 def _last_end(facts: _Facts) -> Event | None:
     """The end that the newest life recorded; an older life's end does not end the attempt."""
     newest = max(facts.lives, default=0)
     ends = [e for e in facts.lives.get(newest, []) if e.kind == "ended"]
-    return ends[-1] if ends else None
+    return ends[-1] if ends and not goes_on(ends[-1]) else None
+
+
+def goes_on(ended: Event) -> bool:
+    """Whether the end of a life is not that of its attempt: the next one follows in its
+    allocation."""
+    then = ended.fields.get("then")
+    return then is not None and then["action"] == "relaunch"
 
 
 def _attempt_state(
-    accepted: Event | None, refused: Event | None, ended: Event | None, seen: Observed | None
+    closed: Event | None, ended: Event | None, seen: Observed | None
 ) -> tuple[str, str, float]:
-    if ended or (refused and not accepted):
-        word = ended or refused
-        return "ended", "journal", max(0.0, clock.now() - word.t) if word else 0.0
+    if word := ended or closed:
+        return "ended", "journal", max(0.0, clock.now() - word.t)
     if seen:
         return seen.state, seen.source, seen.age_s
     return "unknown", "journal", 0.0
@@ -222,14 +293,15 @@ def _end_time(ended: Event | None, seen: Observed | None, state: str) -> float |
 
 
 def _cause(
-    facts: _Facts, refused: Event | None, ended: Event | None, seen: Observed | None, state: str
+    facts: _Facts, closed: Event | None, ended: Event | None, seen: Observed | None, state: str
 ) -> tuple[str | None, tuple[str, ...]]:
     if state != "ended":
         return None, seen.evidence if seen else ()
     if ended:
         return ended.fields["cause"], tuple(ended.fields.get("evidence", ()))
-    if refused:
-        return "submit-refused", (str(refused.fields.get("message", "")),)
+    if closed:
+        words = str(closed.fields.get("message") or closed.fields.get("reason", ""))
+        return ("submit-refused" if closed.kind == "refused" else None), (words,)
     if seen is None:
         return "unknown", ()
     silence = "" if facts.lives else "no life of this attempt ever started"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from exa_cli.base.errors import Unreachable
 from exa_cli.schedulers.queues import LiveNode, LiveQueue
@@ -161,6 +161,14 @@ class Scheduler(Protocol):
 
         Idempotent, and nothing on batch systems that are a service of the site.
         """
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """A batch system in which a job's owner may have it started again under the same id."""
+
+    def requeue(self, job_id: str) -> None:
+        """End a running job and put it back into its queue. Raises Refused or Unreachable."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 
@@ -11,6 +12,13 @@ class Value:
 
     text: str
     origin: str
+
+
+def local_time(begin: Value | None, form: str) -> Value | None:
+    """A time as this machine's clock shows it, which is how sbatch and qsub read one."""
+    if begin is None:
+        return None
+    return Value(time.strftime(form, time.localtime(int(begin.text))), begin.origin)
 
 
 def product(each: Value | None, times: Value) -> Value | None:
@@ -37,6 +45,7 @@ class Ask:
         requeue: whether the batch system may start an interrupted job again, yes or no.
         filesystems: those that the job uses, joined by colons.
         after: ids, joined by colons, of jobs whose end, good or bad, this one waits for.
+        begin: seconds since the epoch before which the job must not start.
     """
 
     name: Value
@@ -55,3 +64,4 @@ class Ask:
     requeue: Value | None = None
     filesystems: Value | None = None
     after: Value | None = None
+    begin: Value | None = None

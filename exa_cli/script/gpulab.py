@@ -76,6 +76,7 @@ def _layers(ask: Ask) -> Layers:
         "queues": ask.partition,
         "filesystems to name": ask.filesystems,
         "chaining": ask.after,
+        "times to begin at": ask.begin,
     }
     for what, value in absent.items():
         if value:

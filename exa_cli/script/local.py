@@ -32,6 +32,7 @@ def _layers(ask: Ask) -> Layers:
         "nodes": ask.nodes,
         "walltime": ask.walltime,
         "kill_delay": ask.kill_delay,
+        "begin": ask.begin,
     }
     return Layers(tuple(Directive(k, v.text, v.origin) for k, v in wanted.items() if v))
 

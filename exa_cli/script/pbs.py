@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from exa_cli.base.errors import Invalid
-from exa_cli.script.ask import Ask, Value, product
+from exa_cli.script.ask import Ask, Value, local_time, product
 from exa_cli.script.directives import Dialect, Directive, Layers, said
 from exa_cli.script.quote import qsub_value
 
@@ -71,6 +71,7 @@ def _layers(ask: Ask) -> Layers:
         Directive("k", "doe", "exa: output is written where it belongs, not copied there later"),
         said("o", _output(ask.folder)),
         _requeue(ask.requeue),
+        said("a", local_time(ask.begin, "%Y%m%d%H%M.%S")),
         said("W depend", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
     ]
     chosen = [said("A", ask.account), said("q", ask.partition)]

@@ -9,7 +9,7 @@ import re
 import shlex
 
 from exa_cli.base.errors import Invalid
-from exa_cli.script.ask import Ask, Value
+from exa_cli.script.ask import Ask, Value, local_time
 from exa_cli.script.directives import Dialect, Directive, Layers, said
 from exa_cli.script.quote import sbatch_value
 
@@ -66,6 +66,7 @@ def _layers(ask: Ask) -> Layers:
         Directive("export", "NONE", "exa: a job does not depend on who submits it from where"),
         said("signal", _notice(ask.notice_s)),
         _requeue(ask.requeue),
+        said("begin", local_time(ask.begin, "%Y-%m-%dT%H:%M:%S")),
         said("dependency", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
     ]
     chosen = [

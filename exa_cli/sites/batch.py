@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from exa_cli.spec import times
-from exa_cli.spec.declare import UNKNOWN, Unknown, key
+from exa_cli.spec.declare import AUTO, UNKNOWN, Unknown, key
+from exa_cli.spec.ends import Means, legal_actions
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 NAME_FORM = "up to 64 letters, digits, _ . -"
@@ -124,6 +125,19 @@ class Preemption(Sourced):
         UNKNOWN, help="Variable that counts the starts of a job; none = there is none."
     )
     chaining: bool | Unknown = key(UNKNOWN, help="Whether a job may wait for another's end.")
+    submit_from_job: bool | Unknown = key(
+        UNKNOWN, help="Whether a job can hand in another one from its nodes."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePolicy(Sourced):
+    """What follows an end here, in the run file's words; a run file says it otherwise."""
+
+    resubmit: Means = key(AUTO, help="Who hands in the next attempt; as in a run file.")
+    on: dict[str, str] = key(
+        {}, help='After which cause to "resume" and after which to "stop".', check=legal_actions
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

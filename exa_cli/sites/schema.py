@@ -14,7 +14,15 @@ from typing import Any
 
 from exa_cli.base.errors import ExaError, Invalid, several
 from exa_cli.sites import launcher as launchers
-from exa_cli.sites.batch import Demands, Identity, Limit, Preemption, Queue, SchedulerTable
+from exa_cli.sites.batch import (
+    Demands,
+    Identity,
+    Limit,
+    Preemption,
+    Queue,
+    SchedulerTable,
+    SitePolicy,
+)
 from exa_cli.sites.binding import Hardware, findings
 from exa_cli.sites.machine import Accelerator, Binding, Device, Node, Tier
 from exa_cli.sites.software import (
@@ -52,6 +60,7 @@ class SiteProfile:
     )
     demands: Demands = table(Demands, help="What the site asks of every job.")
     preemption: Preemption = table(Preemption, help="What is done to running jobs.")
+    policy: SitePolicy = table(SitePolicy, help="What follows the end of an attempt.")
     node: Node = table(Node, help="One node.")
     device: tuple[Device, ...] = key((), help="The devices of a node, in the default mode.")
     accelerator: Accelerator = table(Accelerator, help="The device that ranks compute on.")

@@ -114,7 +114,8 @@ def _commented_key(field: dataclasses.Field[Any], given: dict[str, Any]) -> list
         return [f"{field.name} = {toml_value(given[field.name])}{note}"]
     if field.default is None:
         return [f"# {field.name} ={note}"]
-    return [f"# {field.name} = {toml_value(field.default)}{note}"]
+    value = "{}" if field.default is dataclasses.MISSING else toml_value(field.default)
+    return [f"# {field.name} = {value}{note}"]
 
 
 def reference(cls: type[Any]) -> str:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from exa_cli.base.errors import Invalid
 from exa_cli.spec import times
 from exa_cli.spec.declare import AUTO, Auto, build, declaration, key, table
+from exa_cli.spec.ends import Means, legal_actions
 from exa_cli.spec.model import ModelConfig
 from exa_cli.spec.toml import TomlDoc
 
 NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_.-]{0,39}"
 NAME_FORM = "a letter, then up to 39 letters, digits, _ . -"
+No = Literal["none"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -220,6 +222,33 @@ class Policy:
         pattern=times.PATTERN,
         form=times.FORM,
     )
+    resubmit: Means = key(
+        AUTO,
+        help="Who hands in the next attempt: inside = the ending job, chain = jobs queued ahead, "
+        "requeue = the batch system, watch = exa watch, never; auto = what the site allows.",
+    )
+    on: dict[str, str] = key(
+        {}, help='After which cause to "resume" and after which to "stop".', check=legal_actions
+    )
+    retries: int = key(
+        3, help="Failures in a row, with no step committed between, that are tried again.",
+        minimum=0,
+    )  # fmt: skip
+    no_progress: int = key(
+        2, help="Attempts in a row without a new committed step that end the run.", minimum=1
+    )
+    backoff: str = key(
+        "00:00:30",
+        help="Wait before an attempt after a failure; doubled with each further one, 1 h at most.",
+        pattern=times.PATTERN,
+        form=times.FORM,
+    )
+    node_hours: float | No = key(
+        "none", help="What the run may use in all.", unit="node-hours", minimum=0
+    )
+    chain: int = key(1, help="Jobs that are queued ahead of time, with resubmit = chain.",
+        minimum=1, maximum=100,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import pytest
 
 from exa_cli.base.errors import RunFailed, Unreachable
 from exa_cli.commands import _common
-from exa_cli.login import observe
+from exa_cli.login import keep, observe
+from exa_cli.login.keep import Kept
 from exa_cli.login.observe import View
 from exa_cli.runs.rundir import RunDir
 from exa_cli.runs.state import Attempt, RunState
@@ -33,6 +34,7 @@ def told(monkeypatch):
 
         monkeypatch.setattr(observe, "look", look)
 
+    monkeypatch.setattr(keep, "keep", lambda _: Kept("settled", "its policy says stop"))
     return set_up
 
 
@@ -58,3 +60,20 @@ def test_every_look_is_told_with_its_state(told):
     told(("queued", None), ("running", None), ("done", None))
     _common.wait_for(RUN, seen.append)
     assert seen == ["queued", "running", "done"]
+
+
+def test_a_run_whose_policy_goes_on_is_waited_for_and_kept_alive(told, monkeypatch):
+    made = iter([Kept("waits", "due soon"), Kept("submitted", "job 7 after hang")])
+    monkeypatch.setattr(keep, "keep", lambda _: next(made))
+    told(("failed", None), ("resubmitting", None), ("running", None), ("done", None))
+    _common.wait_for(RUN)
+    assert next(made, None) is None
+
+
+def test_a_run_that_somebody_else_is_submitting_for_is_looked_at_again(told, monkeypatch):
+    def busy(_):
+        raise Unreachable("process 7 on login01 is submitting for it")
+
+    monkeypatch.setattr(keep, "keep", busy)
+    told(("failed", None), ("queued", None), ("done", None))
+    _common.wait_for(RUN)

@@ -36,6 +36,8 @@ microbatch = 2
 validate_windows = 4
 [checkpoint]
 every = 5
+[policy]
+backoff = "00:00:01"
 """
 
 
@@ -104,7 +106,7 @@ class Exa:
 
     def settle(self, name):
         """Wait until the run has no job, and no process of it is left."""
-        live = ("queued", "running")
+        live = ("queued", "running", "resubmitting")
         self.wait_until(lambda: self.json("status", name)["state"] not in live)
         self.wait_until(lambda: not processes(self.run_dir(name)))
         return self.json("status", name)

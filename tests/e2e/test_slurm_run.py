@@ -71,7 +71,7 @@ def trains(exa, name, step, expect=0):
 
 
 def ends(exa, name):
-    live = ("queued", "running", "unknown")
+    live = ("queued", "running", "resubmitting", "unknown")
     exa.wait_until(lambda: exa.json("status", name)["state"] not in live, seconds=300)
     return exa.json("status", name)
 
@@ -135,18 +135,42 @@ def test_a_run_goes_on_while_the_controller_is_away(there, slurm):
     assert ends(there, "alone")["state"] == "done"
 
 
-def test_a_run_whose_node_dies_ends_and_resumes_from_its_checkpoint(there, slurm):
+def test_a_run_whose_node_dies_goes_on_elsewhere_from_its_checkpoint(there, slurm):
     start(there, "power", 60)
     there.wait_until(lambda: events(there, "power", "committed"), seconds=200)
     slurm.node_kill("n2")
-    status = ends(there, "power")
-    assert status["state"] == "failed", status
-    saved = max(event["step"] for event in events(there, "power", "committed"))
-    slurm.calm()
-    there("resume", "power", "--wait")
+    there("watch", "power")
     status = there.json("status", "power")
     assert (status["state"], status["step"]) == ("done", 60)
-    assert status["attempts"][1]["first_step"] == saved + 1, status["attempts"]
+    hurt, whole = status["attempts"]
+    assert 5 < whole["first_step"] <= hurt["last_step"] + 1
+    slurm.calm()
+
+
+TWICE = {"policy.stop_before": '"00:00:30"', "checkpoint.every": 1000, "train.steps": 100000}
+
+
+@pytest.mark.parametrize("means", ["inside", "chain", "requeue"])
+def test_after_its_walltime_a_run_goes_on_by_every_means_slurm_has(there, slurm, means):
+    """Half a minute's job, twice; then a cancel ends all of it."""
+    site = there.home / "lab.toml"
+    site.write_text(site.read_text().replace("poll_s", "retry_s = 5.0\npoll_s"))
+    settings = TWICE | {
+        "train.microbatch": 1, "resources.queue": "prod", "resources.nodes": 2,
+        "resources.walltime": '"00:01:00"', "policy.resubmit": means,
+    }  # fmt: skip
+    there.submit("long", settings=settings)
+    queued = slurm.run("squeue", "-h", "-o", "%T %r").splitlines()
+    assert len(queued) == (2 if means == "chain" else 1)
+    there.wait_until(lambda: len(events(there, "long", "loaded")) == 2, seconds=240)
+    there("cancel", "long")
+    status = ends(there, "long")
+    assert status["state"] == "cancelled"
+    begun = "attempts/001/lives/2" if means == "requeue" else "attempts/002/lives/1"
+    assert (there.run_dir("long") / begun / "launch.json").exists()
+    saved = min(e["step"] for e in events(there, "long", "stopped"))
+    assert sorted(e["step"] for e in events(there, "long", "loaded")) == [0, saved]
+    slurm.wait_until(lambda: slurm.run("squeue", "-h") == "")
 
 
 def test_with_accounting_the_account_is_charged_or_the_run_refused(exa, slurm_accounting):
@@ -167,7 +191,8 @@ def test_with_accounting_the_account_is_charged_or_the_run_refused(exa, slurm_ac
 def test_a_run_that_failed_makes_wait_exit_8(there, slurm):
     there("submit", there.runfile()[0], "--name", "bad", "--queue", "prod", "--wait",
           "--set", "train.microbatch=1", "--set", 'script.prologue="exit 3"',
-          "--set", "script.rehearse=false", expect=RunFailed.code)  # fmt: skip
+          "--set", "script.rehearse=false", "--set", "policy.retries=0",
+          expect=RunFailed.code)  # fmt: skip
 
 
 @pytest.fixture
@@ -252,8 +277,7 @@ def test_a_rank_killed_on_a_node_costs_no_bit_and_the_same_layout_elsewhere_has_
     for rank in processes(run, "-m exa_train")[:1]:
         proc.send(rank, signal.SIGKILL)
     status = ends(there, "hurt")
-    assert (status["state"], status["cause"]) == ("failed", "rank-failure")
-    there("resume", "hurt", "--wait")
+    assert (status["state"], status["attempts"][0]["lives"]) == ("done", 2)
     whole = here.run_dir("whole")
     assert losses(run) == losses(whole)
     assert last_state(run) == last_state(whole)

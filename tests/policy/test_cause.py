@@ -2,8 +2,9 @@
 
 import pytest
 
-from exa_cli.policy.cause import CAUSES, Health, RankError, Seen, classify, exit_words
+from exa_cli.policy.cause import Health, RankError, Seen, classify, exit_words
 from exa_cli.policy.next import after
+from exa_cli.spec.ends import CAUSES
 
 ROWS = [
     (Seen(done=True), "finished"),

@@ -113,8 +113,10 @@ def test_the_keys_of_a_profile_are_those_users_rely_on() -> None:
         ),
         "demands": sorted(["filesystems", "min_walltime", *common]),
         "preemption": sorted(
-            ["happens", "notice_s", "requeue", "restart_variable", "chaining", *common]
+            ["happens", "notice_s", "requeue", "restart_variable", "chaining",
+             "submit_from_job", *common]
         ),
+        "policy": sorted(["on", "resubmit", *common]),
         "node": sorted(
             [
                 *("model", "count", "total", "hostnames", "ranks_per_node", "cpus", "sockets"),

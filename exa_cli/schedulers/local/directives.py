@@ -10,7 +10,7 @@ from exa_cli.base.errors import Refused
 from exa_cli.spec import times
 
 PREFIX = "#EXA"
-KEYS = ("name", "nodes", "walltime", "kill_delay")
+KEYS = ("name", "nodes", "walltime", "kill_delay", "begin")
 DEFAULT_KILL_DELAY = 10.0
 """Seconds; what a PBS server does when its queue sets none."""
 
@@ -24,12 +24,14 @@ class Demand:
         nodes: virtual nodes; recorded, not enforced: all of them are this machine.
         walltime: seconds, or None for no limit.
         kill_delay: seconds from SIGTERM to SIGKILL.
+        begin: seconds since the epoch before which it does not start.
     """
 
     name: str
     nodes: int = 1
     walltime: float | None = None
     kill_delay: float = DEFAULT_KILL_DELAY
+    begin: int = 0
 
 
 def read(script: str) -> Demand:
@@ -90,4 +92,16 @@ def _delay(value: str) -> float:
     return float(value)
 
 
-_VALUES = {"name": _name, "nodes": _nodes, "walltime": _walltime, "kill_delay": _delay}
+def _time(value: str) -> int:
+    if not re.fullmatch(r"\d{1,11}", value):
+        raise ValueError("expected seconds since the epoch")
+    return int(value)
+
+
+_VALUES = {
+    "name": _name,
+    "nodes": _nodes,
+    "walltime": _walltime,
+    "kill_delay": _delay,
+    "begin": _time,
+}

@@ -72,6 +72,9 @@ def _run_recorded(entry: Entry) -> None:
 
 
 def _run(entry: Entry, job: Job) -> None:
+    if end := _wait_for_begin(entry, job.demand.begin):
+        entry.record_end(end)
+        return
     try:
         pid = _start(entry, job)
     except OSError as error:
@@ -95,6 +98,17 @@ def _run(entry: Entry, job: Job) -> None:
             left=tuple(process.pid for process in left),
         )
     )
+
+
+def _wait_for_begin(entry: Entry, begin: int) -> Ended | None:
+    """Wait until the job may start; its end, if it is not to start any more."""
+    while (left := begin - clock.now()) > 0:
+        if entry.cancelled():
+            return Ended(clock.now(), "cancelled", words="cancelled before it was started")
+        heard = signal.sigtimedwait(_HEARD, min(left, _LOOK_SECONDS))
+        if heard and heard.si_signo == signal.SIGTERM:
+            return Ended(clock.now(), "stopped", words="stopped before it was started")
+    return None
 
 
 def _start(entry: Entry, job: Job) -> int:

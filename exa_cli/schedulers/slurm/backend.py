@@ -131,6 +131,12 @@ class Slurm:
         """Its nodes, those that are down too."""
         return self._commands.nodes()
 
+    def requeue(self, job_id: str) -> None:
+        """Start a job again under its id; its owner may (recordings: slurm/INDEX, 20a)."""
+        done = self._commands.requeue(_checked(job_id))
+        if done.code != 0:
+            raise Refused(f"scontrol: {outcome.said(done.err)}")
+
     def recover(self, job_id: str) -> None:
         """Nothing: an accepted job needs none of our programs."""
 

@@ -125,6 +125,13 @@ class Commands:
             raise _unreached(done)
         return done
 
+    def requeue(self, job: str) -> Finished:
+        """Put a job back into its queue. Raises Unreachable when nobody answered."""
+        done = self._ask(["scontrol", "requeue", job])
+        if done.code != 0 and outcome.unreached(done.err):
+            raise _unreached(done)
+        return done
+
     def _heard(self, argv: list[str], reader: read.Reader) -> Heard:
         try:
             done = self._ask(argv)

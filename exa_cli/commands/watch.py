@@ -1,0 +1,95 @@
+"""exa watch: keep runs alive from the login node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from exa_cli.base import clock
+from exa_cli.base.errors import ExaError, RunFailed, Unreachable
+from exa_cli.base.talk import say
+from exa_cli.commands import _complete
+from exa_cli.commands._common import emit, json_option
+from exa_cli.login import observe, scheduler
+from exa_cli.login.keep import Kept, keep
+from exa_cli.runs.find import all_runs, find
+from exa_cli.runs.rundir import RunDir
+
+SHORTEST_S, LONGEST_S = 1.0, 60.0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=_complete.runs)
+@click.option("--once", is_flag=True, help="Look once and return.")
+@click.option("--now", is_flag=True, hidden=True)
+@json_option
+def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None:
+    """Hand in the next attempt of each RUN as its policy says; of all runs, if none is named.
+
+    Returns when nothing is left to be done for any of them: 0 when all are done, 8 otherwise.
+    A run that its user cancelled is never handed in again. Ctrl-C ends the watch, no job.
+
+    \b
+    Examples:
+      exa watch
+      exa watch demo --once
+    """
+    watched = [find(name) for name in runs] if runs else all_runs()
+    told: dict[str, str] = {}
+    results: dict[str, Kept] = {}
+    while True:
+        for run in watched:
+            results[run.run_id] = _keep(run, now, told)
+        left = [run for run in watched if results[run.run_id].action != "settled"]
+        if once or not left:
+            break
+        time.sleep(_pause(left, results))
+    if as_json:
+        emit({"schema": 1, "runs": [{"run": n, **_json(kept)} for n, kept in results.items()]})
+    if not once:
+        _judge(watched)
+
+
+def _json(kept: Kept) -> dict[str, str | None]:
+    at = clock.iso(kept.at) if kept.at else None
+    return {"action": kept.action, "at": at, "reason": kept.words}
+
+
+def _keep(run: RunDir, now: bool, told: dict[str, str]) -> Kept:
+    """Do what is to be done for a run; what cannot be done now is said and tried again."""
+    try:
+        kept = keep(run, now=now)
+    except Unreachable as error:
+        kept = Kept("waits", str(error), clock.now() + LONGEST_S)
+    except (ExaError, OSError) as error:
+        kept = Kept("settled", str(error))
+    if told.get(run.run_id) != kept.words:
+        told[run.run_id] = kept.words
+        say(f"{run.run_id}: {kept.words}")
+    return kept
+
+
+def _pause(left: Sequence[RunDir], results: dict[str, Kept]) -> float:
+    """Seconds to the next look: when something is due, and no oftener than a site wants."""
+    due = [at - clock.now() for run in left if (at := results[run.run_id].at)]
+    asked = min(_poll(run) for run in left)
+    soonest = min([LONGEST_S, *due])
+    return max(SHORTEST_S, soonest, min(asked, LONGEST_S))
+
+
+def _poll(run: RunDir) -> float:
+    try:
+        return float(scheduler.frozen(run).scheduler.poll_s)
+    except ExaError:
+        return LONGEST_S
+
+
+def _judge(watched: Sequence[RunDir]) -> None:
+    """Raise RunFailed when one of the runs is not done."""
+    views, broken = observe.survey(watched)
+    bad = [v.run.run_id for v in views if v.state.state not in ("done", "cancelled")]
+    bad += [b.run.run_id for b in broken]
+    if bad:
+        raise RunFailed(f"not done: {', '.join(bad)}", hint="exa status RUN says why")
