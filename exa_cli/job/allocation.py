@@ -14,7 +14,10 @@ from exa_cli.base.files import read_json
 from exa_cli.job import layout
 from exa_cli.job.node import Post
 from exa_cli.job.watch import Limits
+from exa_cli.policy import suspects
+from exa_cli.runs import journal
 from exa_cli.runs.rundir import RunDir
+from exa_cli.runs.state import place
 from exa_cli.schedulers import inside
 from exa_cli.sites.binding import choose
 from exa_cli.sites.detect import cpus_per_rank
@@ -31,6 +34,7 @@ class Allocation:
 
     Attributes:
         nodes: names, in the order in which ranks fill them.
+        spares: the allocation's other nodes that are good for another life.
         base: the node-local folder of this user, the same path on every node; below it, each
             node has one of its own.
         end: when the batch system ends the job, in seconds since the epoch.
@@ -43,6 +47,7 @@ class Allocation:
     request: dict[str, Any]
     site: SiteProfile
     nodes: tuple[str, ...]
+    spares: tuple[str, ...]
     base: Path
     began: float
     end: float
@@ -144,6 +149,9 @@ def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
     plan, request, began = run.plan(), run.request(attempt), clock.now()
     site = read_frozen(run.path / "site.toml")
     kind = site.scheduler.kind
+    wanted = plan["parallel"]["nodes"]
+    named = suspects.last(_nodes(site, request["nodes"]), _avoided(run))
+    good = without(named, evicted(run, attempt), wanted)
     asked = began + request["walltime_s"]
     told = inside.end(kind, os.environ, began)
     return Allocation(
@@ -153,11 +161,36 @@ def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
         plan=plan,
         request=request,
         site=site,
-        nodes=_nodes(site, plan["parallel"]["nodes"]),
+        nodes=good[:wanted],
+        spares=good[wanted:],
         base=own_folder(site.local_storage.path, tempfile.gettempdir()),
         began=began,
         end=asked if told is None else min(asked, told),
     )
+
+
+def _avoided(run: RunDir) -> list[str]:
+    """Nodes that the run has lost not long ago, in other jobs too."""
+    return [each.node for each in suspects.suspects(journal.read(run.path), clock.now())]
+
+
+def evicted(run: RunDir, attempt: str) -> tuple[str, ...]:
+    """Nodes that earlier lives of this attempt lost; they take no part in a later one."""
+    ends = [e for e in journal.read(run.path) if e.kind == "ended"]
+    mine = [e for e in ends if (where := place(e)) and where[0] == attempt]
+    return tuple(dict.fromkeys(node for e in mine for node in e.fields.get("lost", ())))
+
+
+def without(nodes: tuple[str, ...], lost: tuple[str, ...], wanted: int) -> tuple[str, ...]:
+    """The nodes that are left. Pure. Raises Invalid when they are too few."""
+    left = tuple(node for node in nodes if node not in lost)
+    if len(left) < wanted:
+        raise Invalid(
+            f"{len(left)} good nodes are left in the allocation, the plan wants {wanted}",
+            where=f"lost: {', '.join(lost)}",
+            hint="resources.spares asks for more nodes than the plan needs",
+        )
+    return left
 
 
 def _nodes(site: SiteProfile, count: int) -> tuple[str, ...]:

@@ -102,4 +102,6 @@ def worth_keeping(seen: Seen, world: int, named: int | None) -> tuple[int, ...]:
 def farewell(seen: Seen, left: Farewell) -> Seen:
     """What was seen, with what the nodes said when they were tidied. Pure."""
     killed = seen.memory_kill or (left.memory_kill and seen.launcher_exit != 0)
-    return replace(seen, memory_kill=killed, notes=(*seen.notes, *left.lost))
+    return replace(
+        seen, memory_kill=killed, lost_nodes=left.lost, notes=(*seen.notes, *left.untidy)
+    )

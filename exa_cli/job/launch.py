@@ -91,6 +91,7 @@ def _launch_line(
         program=[*(python or [sys.executable]), "-m", module, *args],
         cpus_per_rank=here.cpus_per_rank,
         hostfile=None if here.site.node.virtual else here.folder / "hosts",
+        nodelist=() if here.site.node.virtual else here.nodes,
         seats=_seat_list(here),
     )
 

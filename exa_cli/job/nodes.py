@@ -51,12 +51,14 @@ class Farewell:
         step: the newest step any rank finished, None when unknown.
         memory_kill: whether a kernel ended a process for memory while the ranks ran.
         swept: leftovers removed, over all nodes.
-        lost: sentences on nodes that could not be tidied.
+        untidy: sentences on nodes that could not be tidied.
+        lost: nodes that gave no sign any more.
     """
 
     step: int | None
     memory_kill: bool
     swept: node.Swept
+    untidy: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
 
@@ -212,7 +214,8 @@ class Agents:
         beats = {rank: beat for sign in signs for rank, beat in sign.ranks.items()}
         kills = any(sign.memory_kills for sign in signs)
         left = _total([sign for sign in signs if sign.reached("gone")])
-        return Farewell(node.newest_step(beats), kills, left, tuple(self._untidy()))
+        lost = self._short_of("gone") if self.launcher else []
+        return Farewell(node.newest_step(beats), kills, left, tuple(self._untidy()), tuple(lost))
 
     def _wait_for_leave(self, launcher: subprocess.Popen[bytes]) -> None:
         """Until every agent that still gives signs has left, at most `TIDY_S`."""

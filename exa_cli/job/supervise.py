@@ -82,7 +82,9 @@ def _live_once(life: Life, notice: Notice) -> _Lived | None:
         except (ExaError, OSError) as error:
             seen, step = Seen(health=Health("start", str(error), _cause_of(error))), None
         ended = classify(seen)
+        lost = list(seen.lost_nodes) if ended.cause == "node-failure" else []
         record = {"cause": ended.cause, "evidence": list(ended.evidence), "step": step}
+        record |= {"lost": lost} if lost else {}
         then = lives.decide(life, record, here, notice)
         journal.append("ended", **record, then=then.record())
     say("\n  ".join([f"ended: {ended.cause}", *ended.evidence, f"then: {then.words}"]))

@@ -14,10 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from exa_cli.base import clock
 from exa_cli.base.errors import Invalid, NotFound
 from exa_cli.login import data
 from exa_cli.plan import continuing
 from exa_cli.plan.freeze import DataFacts, Machine, freeze, freeze_program
+from exa_cli.policy.suspects import suspects
+from exa_cli.runs import journal
 from exa_cli.runs.find import find
 from exa_cli.runs.rundir import RunDir, attempts
 from exa_cli.script.ask import Ask, Value
@@ -144,7 +147,8 @@ def machine(profile: SiteProfile) -> Machine:
 def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dict[str, Any]:
     """request.json: what one attempt asks the scheduler for."""
     walltime = made.run.resources.walltime
-    nodes, walltime_s = plan["parallel"]["nodes"], times.seconds(walltime)
+    spares = made.run.resources.spares
+    nodes, walltime_s = plan["parallel"]["nodes"] + spares, times.seconds(walltime)
     ranks_per_node = plan["parallel"]["ranks_per_node"]
     queue = _queue(made, nodes, walltime_s)
     return {
@@ -155,6 +159,7 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "site": made.profile.site.name,
         "scheduler": made.profile.scheduler.kind,
         "nodes": nodes,
+        "spares": spares,
         "ranks_per_node": ranks_per_node,
         "cpus_per_rank": cpus_per_rank(made.profile, ranks_per_node),
         "walltime": walltime,
@@ -164,6 +169,7 @@ def request(made: Draft, run: RunDir, attempt: str, plan: dict[str, Any]) -> dic
         "workdir": str(run.path),
         "python": sys.executable,
         "next": _next(made, queue),
+        "exclude": [each.node for each in suspects(journal.read(run.path), clock.now())],
         **({"epilogue": made.run.script.epilogue} if made.run.script.epilogue else {}),
         **({"here": True} if made.here else {}),
     }
@@ -245,7 +251,9 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
     partition, qos = _places_in_queue(made, request)
     return Ask(
         name=Value(request["tag"], "the attempt's tag"),
-        nodes=value("nodes", _place(made, "node", "count")),
+        nodes=_with_spares(made, value("nodes", _place(made, "node", "count"))),
+        spares=request["spares"] > 0,
+        exclude=_excluded(request),
         walltime=value("walltime", "default of resources.walltime"),
         workdir=Value(request["workdir"], "the run's directory"),
         folder=Value(str(folder), "the attempt's directory"),
@@ -262,6 +270,22 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
         after=_after(made, request),
         begin=Value(str(request["begin"]), "policy.backoff") if request.get("begin") else None,
     )
+
+
+def _excluded(request: dict[str, Any]) -> Value | None:
+    """Nodes that the run has lost not long ago."""
+    nodes = request["exclude"]
+    return (
+        Value(",".join(nodes), "nodes that the run lost, exa report says when") if nodes else None
+    )
+
+
+def _with_spares(made: Draft, nodes: Value) -> Value:
+    """How many nodes are asked for; the request counts the spares in."""
+    if not made.run.resources.spares:
+        return nodes
+    spares = f"{made.run.resources.spares} of them spares: {_origin(made, 'spares', 'run file')}"
+    return Value(nodes.text, f"{nodes.origin}; {spares}")
 
 
 def _places_in_queue(made: Draft, request: dict[str, Any]) -> tuple[Value | None, Value | None]:

@@ -170,7 +170,7 @@ def _no_data(made: Draft) -> DataFacts:
 def _job(made: Draft, plan: dict[str, Any] | None) -> Job:
     asked = made.run.resources
     nodes = plan["parallel"]["nodes"] if plan else _given(asked.nodes) or made.profile.node.count
-    return Job(nodes, times.seconds(asked.walltime))
+    return Job(nodes + asked.spares, times.seconds(asked.walltime))
 
 
 def _facts(

@@ -8,8 +8,10 @@ Truth table of `classify`, first row that holds wins; every row is a test:
 | the user cancelled | cancelled |
 | a health check failed for lack of space | disk-full |
 | a health check failed | launch-failed |
-| the supervisor killed ranks that made no progress | hang |
 | a rank's own record names a cause | that cause, disk-full and bad-numbers first |
+| the ranks failed or hung, and a node gave no sign any more | node-failure |
+| the supervisor killed ranks that made no progress | hang |
+| ranks only noticed another one's end | the cause they name |
 | the kernel killed for memory while it ran | out-of-memory |
 | ranks stopped as asked before the walltime's end | walltime |
 | ranks stopped as asked, on a signal from outside | preempted |
@@ -78,6 +80,7 @@ class Seen:
     signal: int | None = None
     trained: bool = False
     scheduler_reason: str | None = None
+    lost_nodes: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
@@ -103,12 +106,24 @@ def _verdict(seen: Seen) -> tuple[str, str]:
         return "cancelled", "the user cancelled"
     if seen.health:
         return seen.health.cause, f"{seen.health.check}: {seen.health.what}"
+    named = sorted(seen.rank_errors, key=_weight)
+    if named and not named[0].echo:
+        return _named(named)
+    if seen.lost_nodes and _went_wrong(seen):
+        return "node-failure", f"no sign any more of the agent on {', '.join(seen.lost_nodes)}"
     if seen.hang:
         return "hang", seen.hang
-    if named := sorted(seen.rank_errors, key=_weight):
-        same = [e for e in named if e.what == named[0].what]
-        return named[0].cause, _rank_lines(tuple(same))[0]
-    return _from_outside(seen)
+    return _named(named) if named else _from_outside(seen)
+
+
+def _went_wrong(seen: Seen) -> bool:
+    """Whether the ranks ended otherwise than they were asked to."""
+    return seen.stopped_for is None and (bool(seen.hang) or bool(seen.launcher_exit))
+
+
+def _named(errors: list[RankError]) -> tuple[str, str]:
+    same = [e for e in errors if e.what == errors[0].what]
+    return errors[0].cause, _rank_lines(tuple(same))[0]
 
 
 def _weight(error: RankError) -> tuple[bool, int]:

@@ -30,15 +30,15 @@ OWN_ID = {"slurm": "SLURM_JOB_ID", "pbs": "PBS_JOBID"}
 
 
 def nodes(kind: str, environ: Mapping[str, str], count: int) -> tuple[str, ...]:
-    """The allocation's nodes in its order. Raises Invalid unless there are ``count`` of them."""
+    """The allocation's nodes in its order, spares too. Raises Invalid unless ``count``."""
     names = told_nodes(kind, environ)
     if len(set(names)) != len(names):
         raise Invalid("a node stands twice in the allocation", where=", ".join(names))
     if len(names) != count:
         raise Invalid(
-            f"the allocation has {len(names)} nodes, the plan wants {count}",
+            f"the allocation has {len(names)} nodes, the job asked for {count}",
             where=", ".join(names)[:400],
-            hint="submit with the plan's number of nodes: exa submit or exa resume does",
+            hint="submit with that number of nodes: exa submit or exa resume does",
         )
     return names
 

@@ -35,6 +35,7 @@ class Ask:
     Attributes:
         name: the attempt's tag; what a lost submission is found again by.
         nodes: how many, each whole.
+        spares: whether the job wants to live on when one of them fails.
         walltime: HH:MM:SS.
         workdir: absolute directory the script starts in.
         folder: absolute directory for what the script prints before it takes its life.
@@ -45,6 +46,7 @@ class Ask:
         requeue: whether the batch system may start an interrupted job again, yes or no.
         filesystems: those that the job uses, joined by colons.
         after: ids, joined by colons, of jobs whose end, good or bad, this one waits for.
+        exclude: names, joined by commas, of nodes to keep away from where that can be said.
         begin: seconds since the epoch before which the job must not start.
     """
 
@@ -54,6 +56,7 @@ class Ask:
     workdir: Value
     folder: Value
     ranks_per_node: Value
+    spares: bool = False
     cpus_per_rank: Value | None = None
     gpus_per_node: Value | None = None
     partition: Value | None = None
@@ -64,4 +67,5 @@ class Ask:
     requeue: Value | None = None
     filesystems: Value | None = None
     after: Value | None = None
+    exclude: Value | None = None
     begin: Value | None = None

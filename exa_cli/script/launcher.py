@@ -21,6 +21,7 @@ def command(
     program: Sequence[str],
     cpus_per_rank: int | None = None,
     hostfile: Path | None = None,
+    nodelist: Sequence[str] = (),
     seats: str | None = None,
     search: str | None = None,
 ) -> list[str]:
@@ -32,7 +33,8 @@ def command(
         nodes: nodes they are spread over.
         program: argv of a rank.
         cpus_per_rank: cores of a rank, None when the site does not say.
-        hostfile: names of the nodes, where the launcher asks for that.
+        hostfile, nodelist: a file with the nodes' names, and these, where the launcher asks for
+            them: not all nodes of a job need to take part.
         seats: each local rank's CPUs, colons between, where ranks are bound.
         search: where the launcher is looked for, joined as in PATH; None = `search_path`.
 
@@ -48,6 +50,8 @@ def command(
         words["cpus_per_rank"] = str(cpus_per_rank)
     if hostfile:
         words["hostfile"] = str(hostfile)
+    if nodelist:
+        words["nodelist"] = ",".join(nodelist)
     if seats:
         words["seats"] = seats
     name, *options = fill([*launcher.command, *launcher.options], words)

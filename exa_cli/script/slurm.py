@@ -56,6 +56,9 @@ def _layers(ask: Ask) -> Layers:
     derived = [
         said("job-name", ask.name),
         said("nodes", ask.nodes),
+        Directive("no-kill", True, "run file: there are spares for a node that fails")
+        if ask.spares
+        else None,
         said("ntasks-per-node", ask.ranks_per_node),
         said("cpus-per-task", ask.cpus_per_rank),
         said("gpus-per-node", ask.gpus_per_node),
@@ -66,6 +69,7 @@ def _layers(ask: Ask) -> Layers:
         Directive("export", "NONE", "exa: a job does not depend on who submits it from where"),
         said("signal", _notice(ask.notice_s)),
         _requeue(ask.requeue),
+        said("exclude", ask.exclude),
         said("begin", local_time(ask.begin, "%Y-%m-%dT%H:%M:%S")),
         said("dependency", ask.after and Value(f"afterany:{ask.after.text}", ask.after.origin)),
     ]

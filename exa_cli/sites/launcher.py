@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from exa_cli.base.errors import Invalid
 
-PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile", "seats")
+PLACES = ("ranks", "nodes", "ranks_per_node", "cpus_per_rank", "hostfile", "nodelist", "seats")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Kind:
 
 
 # A step takes CPUs, memory and GPUs from the steps beside it unless told (--overlap is from 20.11
-# on), and one agent's end is no reason to end the others.
+# on), and neither one agent's end nor one node's is a reason to end the others.
 STEP_AGENTS = (
-    "srun", "--overlap", "--mpi=none", "--nodes={nodes}", "--ntasks={ranks}",
+    "srun", "--overlap", "--mpi=none", "--nodes={nodes}", "--nodelist={nodelist}",
+    "--ntasks={ranks}", "--no-kill",
     "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=0", "--gres=none",
     "--cpu-bind=none", "--export=ALL", "--kill-on-bad-exit=0",
 )  # fmt: skip
@@ -50,7 +51,8 @@ KINDS = {
     # the other tasks when one fails, unless told (srun(1); 22.05). Its agents: `STEP_AGENTS`.
     "srun": Kind(
         (
-            "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}",
+            "srun", "--nodes={nodes}", "--nodelist={nodelist}", "--ntasks={ranks}",
+            "--ntasks-per-node={ranks_per_node}",
             "--cpus-per-task={cpus_per_rank}", "--mem=0", "--export=ALL", "--kill-on-bad-exit=1",
         ),
         rank="SLURM_PROCID",

@@ -61,6 +61,10 @@ class Resources:
     walltime: str = key(
         "01:00:00", help="Time limit of one job.", pattern=times.PATTERN, form=times.FORM
     )
+    spares: int = key(
+        0, help="Nodes asked for beside those: one that fails is replaced without leaving the job.",
+        minimum=0,
+    )  # fmt: skip
     queue: str | Auto = key(AUTO, help="Queue or partition; auto = the best that fits.")
     account: str | None = key(None, help="Project or account to charge, where a site wants one.")
     filesystems: tuple[str, ...] = key(

@@ -303,3 +303,18 @@ def test_variables_of_the_submitter_do_not_change_the_job(there, slurm):
     shown = slurm.run("scontrol", "-o", "show", "job", job)
     assert "Partition=prod" in shown and "TimeLimit=00:10:00" in shown
     assert ends(there, "plain")["state"] == "done"
+
+
+def test_a_spare_takes_the_place_of_a_node_that_dies_and_the_job_goes_on(there, slurm):
+    start(there, "spare", 60, **{"resources.spares": 1})
+    there.wait_until(lambda: events(there, "spare", "committed"), seconds=200)
+    slurm.node_kill("n2")
+    status = ends(there, "spare")
+    slurm.calm()
+    assert (status["state"], status["step"]) == ("done", 60)
+    (only,) = status["attempts"]
+    assert only["lives"] == 2
+    (lost,) = [e for e in events(there, "spare", "ended") if e["cause"] != "finished"]
+    assert (lost["cause"], lost["lost"]) == ("node-failure", ["n2"])
+    assert {e["node"] for e in events(there, "spare", "staged")} == {"n1", "n2", "n3"}
+    assert "node-failure" in there("report", "spare").stdout

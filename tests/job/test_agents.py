@@ -191,9 +191,9 @@ def test_a_killed_agent_is_lost_and_its_nodes_logs_stay_there(post, agents):
     run_rank(post)
     agents.launcher.kill()
     agents.launcher.wait()
-    assert agents.tidy([0]).lost == (
-        f"{HOST}: its agent gave no answer; logs of its ranks stay there",
-    )
+    left = agents.tidy([0])
+    assert left.lost == (HOST,)
+    assert left.untidy == (f"{HOST}: its agent gave no answer; logs of its ranks stay there",)
     assert (post.scratch / "ranks/000000.log").exists()
 
 

@@ -11,6 +11,25 @@ ROWS = [
     (Seen(cancelled=True), "cancelled"),
     (Seen(health=Health("space", "12 MB free", "disk-full")), "disk-full"),
     (Seen(health=Health("torch", "cannot import")), "launch-failed"),
+    (Seen(launcher_exit=143, lost_nodes=("n2",)), "node-failure"),
+    (Seen(hang="no step for 60 s", lost_nodes=("n2",)), "node-failure"),
+    (Seen(stopped_for="walltime", launcher_exit=143, lost_nodes=("n2",)), "walltime"),
+    (
+        Seen(
+            launcher_exit=1,
+            lost_nodes=("n2",),
+            rank_errors=(RankError(1, "rank-failure", "peer closed", 7, echo=True),),
+        ),
+        "node-failure",
+    ),
+    (
+        Seen(
+            launcher_exit=1,
+            lost_nodes=("n2",),
+            rank_errors=(RankError(1, "disk-full", "no space", 7),),
+        ),
+        "disk-full",
+    ),
     (Seen(hang="no step for 60 s"), "hang"),
     (Seen(rank_errors=(RankError(1, "bad-numbers", "loss is nan", 7),)), "bad-numbers"),
     (Seen(memory_kill=True), "out-of-memory"),

@@ -9,8 +9,8 @@ from exa_cli.base.errors import Invalid
 from exa_cli.schedulers import inside
 
 
-def test_an_allocation_of_another_size_than_the_plan_wants_is_refused_with_its_names():
-    with pytest.raises(Invalid, match=r"has 3 nodes, the plan wants 4") as raised:
+def test_an_allocation_of_another_size_than_was_asked_for_is_refused_with_its_names():
+    with pytest.raises(Invalid, match=r"has 3 nodes, the job asked for 4") as raised:
         inside.nodes("slurm", {"SLURM_JOB_NODELIST": "n[1-3]"}, 4)
     assert "n1, n2, n3" in str(raised.value)
 

@@ -87,7 +87,7 @@ VALUES = {"ranks": "8", "nodes": "2", "ranks_per_node": "4", "cpus_per_rank": "7
 @pytest.mark.parametrize("name", KINDS)
 def test_a_known_launcher_needs_no_more_than_its_name(name: str) -> None:
     kind = KINDS[name]
-    values = {**VALUES, "hostfile": "/h", "seats": "0-6:7-13"}
+    values = {**VALUES, "hostfile": "/h", "nodelist": "n1,n2", "seats": "0-6:7-13"}
     for grammar in (kind.command, kind.agents or kind.command):
         assert wrong_with(grammar) is None
         assert "8" in " ".join(fill([*grammar, *kind.bound], values))
