@@ -1,5 +1,5 @@
 """The main job of exa on one machine, with nothing left out: prepare, submit, train on two MPI
-ranks, lose a rank to SIGKILL, resume, report.
+ranks, lose a rank to SIGKILL and then the supervisor, resume, report.
 
 Run by ``make demo``; it only calls the command ``exa``, as a user would. What it makes lies in
 ``demo-out/``.
@@ -83,24 +83,34 @@ def wait_for_step(run: str, step: int) -> None:
         time.sleep(0.5)
 
 
-def kill_a_rank(run_dir: str) -> None:
-    """SIGKILL the first rank of a run, found as anyone would: by the environment it carries."""
+def kill(run_dir: str, word: bytes) -> None:
+    """SIGKILL the first process of a run with a word in its command line, found as anyone would:
+    by the environment it carries."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environ = (folder / "environ").read_bytes().split(b"\0")
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue
-        if f"EXA_RUN_DIR={run_dir}".encode() in environ and b"exa_train" in command.split(b"\0"):
+        if f"EXA_RUN_DIR={run_dir}".encode() in environ and word in command.split(b"\0"):
             print(f"$ kill -9 {folder.name}", flush=True)
             os.kill(int(folder.name), signal.SIGKILL)
             return
-    sys.exit("no rank was found")
+    sys.exit("no such process was found")
 
 
 def wait_for_end(run: str) -> None:
     while ask("status", run)["state"] in ("queued", "running"):
         time.sleep(0.3)
+
+
+def wait_for_life(run: str, number: int, step: int) -> None:
+    """Wait until another life of the run's attempt trains past a step."""
+    while True:
+        (life,) = [x for x in ask("report", run)["lives"] if x["life"] == number] or [{}]
+        if life.get("loaded_step") is not None and ask("status", run)["step"] >= step:
+            return
+        time.sleep(0.5)
 
 
 def main() -> None:
@@ -115,7 +125,12 @@ def main() -> None:
     run_dir = ask("status", "demo")["run"]
     wait_for_step("demo", steps * 2 // 5)
     say("Die: one rank gets SIGKILL")
-    kill_a_rank(str(OUT / "runs" / run_dir))
+    kill(str(OUT / "runs" / run_dir), b"exa_train")
+    say("Go on: the job starts its ranks again, from the last committed step")
+    wait_for_life("demo", 2, steps * 3 // 5)
+    exa("status", "demo")
+    say("Die: now the supervisor, and with it the job")
+    kill(str(OUT / "runs" / run_dir), b"job")
     wait_for_end("demo")
     exa("status", "demo")
     say("Resume: from the last committed step")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,24 @@ from exa_cli.login import observe
 from exa_cli.login.observe import View
 from exa_cli.runs import metrics
 from exa_cli.runs.journal import Event
-from exa_cli.runs.state import place
+from exa_cli.runs.state import Attempt, place
 
 
 def story(view: View) -> dict[str, Any]:
     """``exa report RUN --json``: the status, each life, totals and the losses."""
     records = metrics.read(view.run.metrics / "metrics.jsonl")
+    lived = lives(view.events, {a.attempt: a for a in view.state.attempts})
     return {
         **observe.to_json(view),
         "directory": str(view.run.path),
-        "lives": lives(view.events),
+        "lives": lived,
         "tokens": _tokens(view),
         "tokens_per_s": _median([r["tokens_per_s"] for r in records if r.get("tokens_per_s")]),
         "mfu_measured": _median([r["mfu_measured"] for r in records if r.get("mfu_measured")]),
         "loss": _last(records, "ce"),
         "held_out": _last(records, "held_out"),
         "baselines": baselines(view.run.metrics / "baselines.json"),
-        "wall_s": round(sum(life["seconds"] or 0.0 for life in lives(view.events)), 3),
+        "wall_s": round(sum(life["seconds"] or 0.0 for life in lived), 3),
     }
 
 
@@ -58,10 +60,19 @@ def _last(records: list[dict[str, Any]], key: str) -> float | None:
     return next((r[key] for r in reversed(records) if r.get(key) is not None), None)
 
 
-def lives(events: list[Event]) -> list[dict[str, Any]]:
-    """Each life: what it loaded, what it did, how it ended. Pure."""
+def lives(events: list[Event], attempts: Mapping[str, Attempt]) -> list[dict[str, Any]]:
+    """Each life: what it loaded, what it did, how it ended and what came then. Pure.
+
+    Of a life that left no word its attempt tells the end, if it was the last one.
+    """
     places = sorted({where for e in events if (where := place(e))})
-    return [_life(attempt, life, events) for attempt, life in places]
+    told = [_life(attempt, life, events) for attempt, life in places]
+    for life in {one["attempt"]: one for one in told}.values():
+        attempt = attempts.get(life["attempt"])
+        if life["cause"] is None and attempt and attempt.lives:
+            then = attempt.then["action"] if attempt.then else None
+            life |= {"cause": attempt.cause, "evidence": list(attempt.evidence), "then": then}
+    return told
 
 
 def _life(attempt: str, life: int, events: list[Event]) -> dict[str, Any]:
@@ -79,6 +90,7 @@ def _life(attempt: str, life: int, events: list[Event]) -> dict[str, Any]:
         "committed_steps": committed,
         "cause": ended.fields["cause"] if ended else None,
         "evidence": ended.fields["evidence"] if ended else [],
+        "then": (ended.fields.get("then") or {}).get("action") if ended else None,
     }
 
 
@@ -118,6 +130,7 @@ def _life_row(life: dict[str, Any]) -> str:
         f"{'–' if committed is None else committed:<11}",
         f"{'–' if life['seconds'] is None else format(life['seconds'], '.1f'):<9}",
         life["cause"] or "no word (killed, or still running)",
+        f", then {life['then']}" if life["then"] not in (None, "nothing") else "",
     ]
     return "".join(cells)
 

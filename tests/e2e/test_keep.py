@@ -46,7 +46,7 @@ def test_without_its_supervisor_a_run_goes_on_as_soon_as_it_is_watched(exa):
     assert (answer["state"], answer["next"]["action"]) == ("failed", "resume")
     exa("watch", "orphan")
     assert causes(exa, "orphan") == [("ended", "unknown"), ("ended", "finished")]
-    assert "unknown" in exa("report", "orphan").stdout
+    assert "unknown, then resubmit" in exa("report", "orphan").stdout
 
 
 def test_a_waiting_submit_keeps_its_run_alive(exa):
@@ -61,7 +61,7 @@ def test_a_waiting_submit_keeps_its_run_alive(exa):
 def test_after_its_walltime_a_run_goes_on_in_another_job(exa):
     """The job itself hands the next one in: nobody watches."""
     settings = {"policy.stop_before": '"00:00:08"', "train.steps": 100000, "checkpoint.every": 1000}
-    exa.submit("long", "--walltime", "00:00:20", settings=settings)
+    exa.submit("long", "--walltime", "00:00:45", settings=settings)
     exa.wait_until(lambda: len(causes(exa, "long")) >= 2)
     exa("cancel", "long")
     answer = exa.settle("long")

@@ -147,7 +147,8 @@ def test_a_cancelled_run_saved_what_it_had(exa):
 
 
 def test_at_the_walltime_a_run_saves_stops_and_goes_on_where_it_was(exa):
-    settings = {"train.steps": 4000, "checkpoint.every": 4000, "policy.stop_before": "00:00:08"}
+    settings = {"train.steps": 4000, "checkpoint.every": 4000, "policy.stop_before": "00:00:08",
+                "policy.resubmit": "never"}  # fmt: skip
     exa.submit("short", "--walltime", "00:00:30", settings=settings)
     ended = exa.settle("short")
     assert (ended["state"], ended["cause"]) == ("failed", "walltime")

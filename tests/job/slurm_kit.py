@@ -73,6 +73,8 @@ threads = 1
 every = {every}
 [policy]
 stop_before = "{stop_before}"
+resubmit = "never"
+retries = 0
 """
 
 

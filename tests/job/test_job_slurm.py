@@ -223,7 +223,7 @@ def test_an_allocation_of_another_size_is_refused(lab, job):
     run, number = job("size", "--nodes=3")
     assert lab.wait(number) == "FAILED"
     assert end(run)["cause"] == "launch-failed"
-    assert any("3 nodes, the plan wants 4" in line for line in end(run)["evidence"])
+    assert any("3 nodes, the job asked for 4" in line for line in end(run)["evidence"])
 
 
 @pytest.mark.full

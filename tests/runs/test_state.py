@@ -107,3 +107,72 @@ def test_steps_are_the_furthest_that_anyone_reached():
 
 def test_a_run_without_any_event_is_unknown():
     assert state.fold("r", 10, [], {}).state == "unknown"
+
+
+def link(story, attempt, job=None):
+    """An attempt that exa queued ahead of another's end."""
+    story.login("intent", attempt, tag=f"exa-r-{attempt}", nodes=2, by="policy")
+    return story.login("accepted", attempt, job_id=job or f"job-{attempt}", ahead=True)
+
+
+RESUBMIT = {"action": "resubmit", "reason": "walltime", "wait_s": 0.0, "back": False}
+
+
+def test_an_end_that_exa_means_to_follow_up_is_no_failure():
+    story = Story().accepted().job("life").job("ended", cause="walltime", then=RESUBMIT)
+    assert story.fold().state == "resubmitting"
+    stopped = Story().accepted().job("life").job("ended", cause="hang", then={"action": "stop"})
+    assert stopped.fold().state == "failed"
+
+
+def test_a_life_that_another_follows_in_the_same_allocation_does_not_end_its_attempt():
+    story = Story().accepted().job("life")
+    story.job("ended", cause="rank-failure", then={"action": "relaunch", "reason": "r"})
+    assert story.fold(_001=Observed("running")).state == "running"
+    ended = story.fold(_001=Observed("ended", cause="node-failure"))
+    assert (ended.state, ended.cause) == ("failed", "node-failure")
+
+
+def test_a_decision_made_on_the_login_node_counts_where_the_supervisor_left_none():
+    story = Story().accepted().job("life").login("decided", then=RESUBMIT)
+    folded = story.fold(_001=Observed("ended", cause="unknown"))
+    assert folded.state == "resubmitting"
+
+
+def test_jobs_queued_ahead_do_not_hide_the_one_that_runs_or_how_it_ended():
+    story = link(Story().accepted().job("life"), "002")
+    assert story.fold(_001=Observed("running"), _002=Observed("queued")).state == "running"
+    story.job("ended", cause="hang", then={"action": "stop", "reason": "r"})
+    waiting = story.fold(_002=Observed("queued"))
+    assert waiting.state == "queued" and waiting.current.attempt == "002"
+    story.login("withdrawn", "002", reason="the run had ended before")
+    folded = story.fold()
+    assert (folded.state, folded.cause, folded.current.attempt) == ("failed", "hang", "001")
+    assert folded.attempts[1].evidence == ("the run had ended before",)
+
+
+def test_a_job_queued_ahead_that_found_nothing_to_do_is_no_attempt_that_counts():
+    story = link(Story().accepted().job("life"), "002")
+    story.job("ended", cause="finished", then={"action": "nothing"}).say("rank-001-1-c", "done")
+    story.job("needless", "002", reason="the run is done")
+    folded = story.fold(_002=Observed("ended", cause="unknown"))
+    assert (folded.state, folded.attempts[1].lives) == ("done", 0)
+
+
+def test_a_scheduler_that_exa_could_not_reach_for_the_next_attempt_is_tried_again():
+    story = Story().accepted().job("life").job("ended", cause="walltime", then=RESUBMIT)
+    story.login("intent", "002", tag="t", by="policy")
+    story.login("refused", "002", message="no route", reached=False)
+    assert story.fold().state == "resubmitting"
+    story.login("intent", "003", tag="t", by="policy")
+    story.login("refused", "003", message="no such queue", reached=True)
+    assert (story.fold().state, story.fold().cause) == ("failed", "submit-refused")
+
+
+def test_a_cancel_holds_for_the_attempt_that_exa_was_just_handing_in():
+    story = Story().accepted().job("life").job("ended", cause="walltime", then=RESUBMIT)
+    story.login("cancelled", "001").login("intent", "002", tag="t", by="policy")
+    assert state.was_cancelled(story.events, "002")
+    story.login("intent", "003", tag="t")
+    assert not state.was_cancelled(story.events, "003")
+    assert state.was_cancelled(story.events, "001")
