@@ -318,3 +318,18 @@ def test_a_spare_takes_the_place_of_a_node_that_dies_and_the_job_goes_on(there, 
     assert (lost["cause"], lost["lost"]) == ("node-failure", ["n2"])
     assert {e["node"] for e in events(there, "spare", "staged")} == {"n1", "n2", "n3"}
     assert "node-failure" in there("report", "spare").stdout
+
+
+def test_a_preempted_run_saves_within_its_grace_and_goes_on_when_there_is_room(there, slurm):
+    """A partition of higher priority takes all nodes; the run comes back behind it."""
+    start(there, "low", 60, nodes=4, every=1000, **{"resources.queue": "preempt"})
+    trains(there, "low", 3)
+    urgent = slurm.run("sbatch", "--parsable", "-p", "prod", "-N4", "--exclusive", "-t", "5",
+                       "--wrap", "sleep 20").strip()  # fmt: skip
+    status = ends(there, "low")
+    assert (status["state"], status["step"]) == ("done", 60)
+    first, second = status["attempts"]
+    assert (first["cause"], second["cause"]) == ("preempted", "finished")
+    (saved,) = [e["step"] for e in events(there, "low", "stopped")]
+    assert second["first_step"] == saved + 1 > 1, "nothing was lost but the time of waiting"
+    assert "COMPLETED" in slurm.run("sh", "-c", f"scontrol -o show job {urgent}")

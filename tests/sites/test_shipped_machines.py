@@ -130,6 +130,7 @@ AFTER = {"pbs": 'after = ["4711.server"]\n', "slurm": 'after = ["4711"]\n'}
 CASES = {
     "1-node": (1, ""),
     "many-nodes": (480, ""),
+    "spares": (64, "spares"),
     "chained": (2, "after"),
     "users-lines": (2, "script"),
 }
@@ -152,7 +153,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_scripts_are_those_that_were_reviewed(name: str, case: str) -> None:
     nodes, more = CASES[case]
     kind = PROFILES[name].scheduler.kind
-    run = {"": "", "after": AFTER[kind], "script": LINES[kind]}[more]
+    run = {"": "", "after": AFTER[kind], "spares": "spares = 2\n", "script": LINES[kind]}[more]
     text = drafted(name, nodes=nodes, run=run)
     golden = GOLDEN / f"{name}-{case}.sh"
     if os.environ.get("EXA_WRITE_GOLDEN"):

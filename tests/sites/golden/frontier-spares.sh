@@ -1,0 +1,68 @@
+#!/bin/bash -l
+#SBATCH --job-name=exa-demo-3f9a-001
+#SBATCH --nodes=66
+#SBATCH --no-kill
+#SBATCH --ntasks-per-node=8
+#SBATCH --cpus-per-task=7
+#SBATCH --gpus-per-node=8
+#SBATCH --time=01:00:00
+#SBATCH --chdir=/proj/runs/demo-3f9a
+#SBATCH --output=/proj/runs/demo-3f9a/attempts/001/slurm-%j.out
+#SBATCH --open-mode=append
+#SBATCH --export=NONE
+#SBATCH --signal=B:USR1@300
+#SBATCH --no-requeue
+#SBATCH --account=proj42
+#SBATCH --constraint=nvme
+#SBATCH --network=disable_rdzv_get
+#SBATCH --partition=batch
+
+# Every process of this run carries these two; a sweep ends what carries them, nothing else.
+export EXA_RUN_DIR=/proj/runs/demo-3f9a
+export EXA_TAG=exa-demo-3f9a-001
+# What sbatch --export says holds for srun too, unless told otherwise: ranks get all that is set here.
+export SLURM_EXPORT_ENV=ALL
+
+# Slurm gives notice up to half a minute early. One that comes before the supervisor listens must
+# not end this script: the supervisor watches the clock as well.
+trap '' USR1
+
+# A life is one start of this script. Its first act is to take the next number: of two copies
+# of this job that start together, mkdir lets one through, and the other ends with status 79.
+lives=/proj/runs/demo-3f9a/attempts/001/lives
+life=1
+while [ -e "$lives/$life" ]; do life=$((life + 1)); done
+mkdir -p "$lives" || exit 5
+if ! mkdir "$lives/$life"; then
+    [ -d "$lives/$life" ] || exit 5
+    echo "exa: another copy of this job took life $life; this one ends" >&2
+    exit 79
+fi
+
+# Batch systems show output late, or empty it when they start a job again: keep our own.
+exec </dev/null >>"$lives/$life/stdout.log" 2>&1 || exit 5
+
+module load PrgEnv-gnu || exit 70
+module load cpe/26.03 || exit 70
+module load miniforge3 || exit 70
+module load rocm/7.1.1 || exit 70
+module load craype-accel-amd-gfx90a || exit 70
+module load rccl-net-plugin || exit 70
+export GLOO_SOCKET_IFNAME=hsn0
+export NCCL_SOCKET_IFNAME=hsn0,hsn1,hsn2,hsn3
+export NCCL_CROSS_NIC=1
+export NCCL_NET_GDR_LEVEL=PHB
+export FI_MR_CACHE_MONITOR=kdreg2
+export FI_CXI_DISABLE_HOST_REGISTER=1
+export FI_CXI_DEFAULT_CQ_SIZE=131072
+export FI_CXI_DEFAULT_TX_SIZE=2048
+export FI_CXI_RX_MATCH_MODE=hybrid
+export FI_CXI_RDZV_PROTO=alt_read
+export HSA_FORCE_FINE_GRAIN_PCIE=1
+export NCCL_NET=OFI
+export MIOPEN_USER_DB_PATH=/tmp/miopen
+export MIOPEN_CUSTOM_CACHE_DIR=/tmp/miopen
+export http_proxy=http://proxy.ccs.ornl.gov:3128/
+export https_proxy=http://proxy.ccs.ornl.gov:3128/
+export no_proxy='*.ccs.ornl.gov'
+exec /proj/venv/bin/python -m exa_cli job "$EXA_RUN_DIR" --attempt 001 --life "$life"
