@@ -125,7 +125,8 @@ def read(launch: Path) -> tuple[Plan, Life, str]:
     life = _typed(launch, lambda: _life(launch, json.loads(launch_raw)))
     plan_path = life.run_dir / "plan.json"
     plan_raw = _bytes(plan_path)
-    plan = _typed(plan_path, lambda: _plan(json.loads(plan_raw)))
+    layout = json.loads(launch_raw).get("layout") or {}
+    plan = _typed(plan_path, lambda: _plan(laid_out(json.loads(plan_raw), layout)))
     _check(plan, plan_path)
     return plan, life, hashlib.sha256(launch_raw + plan_raw).hexdigest()
 
@@ -150,6 +151,16 @@ def _fields(cls: type[T], raw: dict[str, Any], **extra: Any) -> T:
     """``cls`` from the keys it declares; keys of a newer exa are left alone."""
     names = [f.name for f in dataclasses.fields(cls) if f.name not in extra]  # type: ignore[arg-type]
     return cls(**{name: raw[name] for name in names}, **extra)
+
+
+def laid_out(plan: dict[str, Any], layout: dict[str, int]) -> dict[str, Any]:
+    """plan.json as this life's nodes have it: another number of ranks, a smaller microbatch."""
+    train, parallel = plan["train"], plan["parallel"]
+    return {
+        **plan,
+        "train": {**train, "microbatch": layout.get("microbatch", train["microbatch"])},
+        "parallel": {**parallel, "world": layout.get("world", parallel["world"])},
+    }
 
 
 def _plan(raw: dict[str, Any]) -> Plan:

@@ -19,12 +19,21 @@ from exa_cli.runs.find import find
     help="Go on after a cancel; begin at step 0 if every checkpoint is damaged; take over from "
     "an exa that died on another machine.",
 )
+@click.option("--nodes", type=click.IntRange(1), help="On so many nodes from now on: the samples "
+    "and their order stay, the last bits of sums may not.",
+)  # fmt: skip
 @click.option("--walltime", help="Another time limit for this attempt, HH:MM:SS.")
 @click.option("--follow", is_flag=True, help="Show progress until the job ends.")
 @click.option("--wait", is_flag=True, help="Return when the job has ended: 0 done, 8 failed.")
 @json_option
 def command(
-    run: str, force: bool, walltime: str | None, follow: bool, wait: bool, as_json: bool
+    run: str,
+    force: bool,
+    nodes: int | None,
+    walltime: str | None,
+    follow: bool,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Continue RUN from its last committed step.
 
@@ -34,9 +43,10 @@ def command(
     \b
     Example:
       exa resume demo --follow
+      exa resume demo --nodes 8
     """
     found = find(run)
-    done = resuming.resume(found, {"walltime": walltime}, force=force)
+    done = resuming.resume(found, {"walltime": walltime}, force=force, nodes=nodes)
     if as_json:
         emit(done.submission.to_json())
     else:

@@ -14,6 +14,7 @@ from exa_cli.base.files import read_json
 from exa_cli.job import layout
 from exa_cli.job.node import Post
 from exa_cli.job.watch import Limits
+from exa_cli.plan import relayout
 from exa_cli.policy import suspects
 from exa_cli.runs import journal
 from exa_cli.runs.rundir import RunDir
@@ -62,6 +63,11 @@ class Allocation:
         return world
 
     @property
+    def layout(self) -> dict[str, int]:
+        """What of the plan depends on how many nodes there are now; ranks read it so."""
+        return {"world": self.world, "microbatch": self.plan["train"]["microbatch"]}
+
+    @property
     def own_program(self) -> bool:
         """Whether a program of the user's own runs in place of the trainer."""
         return "program" in self.plan
@@ -93,6 +99,12 @@ class Allocation:
         name = self.plan["parallel"].get("binding")
         ranks = self.plan["parallel"]["ranks_per_node"]
         return choose(self.site.binding, ranks, name).seats if name else ()
+
+    def can_lose(self, count: int) -> bool:
+        """Whether another life has the nodes it needs when so many of this one's are lost."""
+        left = len(self.nodes) + len(self.spares) - count
+        shrinks = self.plan["policy"].get("shrink") and relayout.shrunk(self.plan, left)
+        return left >= len(self.nodes) or bool(left and shrinks)
 
     def limits(self) -> Limits:
         """When the scheduler kills, and when to save and stop before that."""
@@ -149,9 +161,11 @@ def open_allocation(run: RunDir, attempt: str, life: int) -> Allocation:
     plan, request, began = run.plan(), run.request(attempt), clock.now()
     site = read_frozen(run.path / "site.toml")
     kind = site.scheduler.kind
-    wanted = plan["parallel"]["nodes"]
+    plan = relayout.relaid(plan, request.get("layout", plan["parallel"]["nodes"]))
     named = suspects.last(_nodes(site, request["nodes"]), _avoided(run))
-    good = without(named, evicted(run, attempt), wanted)
+    good = without(named, evicted(run, attempt))
+    plan = fitted(plan, good, evicted(run, attempt))
+    wanted = plan["parallel"]["nodes"]
     asked = began + request["walltime_s"]
     told = inside.end(kind, os.environ, began)
     return Allocation(
@@ -181,16 +195,25 @@ def evicted(run: RunDir, attempt: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(node for e in mine for node in e.fields.get("lost", ())))
 
 
-def without(nodes: tuple[str, ...], lost: tuple[str, ...], wanted: int) -> tuple[str, ...]:
-    """The nodes that are left. Pure. Raises Invalid when they are too few."""
-    left = tuple(node for node in nodes if node not in lost)
-    if len(left) < wanted:
+def without(nodes: tuple[str, ...], lost: tuple[str, ...]) -> tuple[str, ...]:
+    """The nodes that are left. Pure."""
+    return tuple(node for node in nodes if node not in lost)
+
+
+def fitted(plan: dict[str, Any], good: tuple[str, ...], lost: tuple[str, ...]) -> dict[str, Any]:
+    """The plan as the nodes that are left allow it. Pure. Raises Invalid when they do not."""
+    wanted = plan["parallel"]["nodes"]
+    if len(good) >= wanted:
+        return plan
+    smaller = relayout.shrunk(plan, len(good)) if plan["policy"].get("shrink") else None
+    if smaller is None:
         raise Invalid(
-            f"{len(left)} good nodes are left in the allocation, the plan wants {wanted}",
+            f"{len(good)} good nodes are left in the allocation, the plan wants {wanted}",
             where=f"lost: {', '.join(lost)}",
-            hint="resources.spares asks for more nodes than the plan needs",
+            hint="resources.spares asks for more nodes than the plan needs; policy.shrink = true "
+            "lets a run go on with fewer",
         )
-    return left
+    return smaller
 
 
 def _nodes(site: SiteProfile, count: int) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ def write_record(here: Allocation, epoch: int, candidates: Sequence[str]) -> Non
         "threads": here.plan["train"]["threads"],
         "virtual": here.site.node.virtual,
         "ranks": here.ranks,
+        "layout": None if here.own_program else here.layout,
         "program": programs.record(here) if here.own_program else None,
     }
     write_json(here.folder / "launch.json", record)

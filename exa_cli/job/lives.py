@@ -108,7 +108,7 @@ def decide(life: Life, record: dict[str, Any], here: Allocation | None, notice: 
     role = f"job-{life.attempt}-{life.number}-0"
     ended = Event(clock.now(), role, 0, "ended", record)
     told = history.read([*_settled_events(life), ended])
-    enough = len(record.get("lost", ())) <= len(here.spares)
+    enough = here.can_lose(len(record.get("lost", ())))
     left = here.limits().stop_at - clock.now() if enough and not notice.signal else None
     return policies.decide(told, here.plan["policy"], here.request.get("next", NEVER), left)
 

@@ -252,7 +252,7 @@ def ask(made: Draft, run: RunDir, request: dict[str, Any], plan: dict[str, Any])
     return Ask(
         name=Value(request["tag"], "the attempt's tag"),
         nodes=_with_spares(made, value("nodes", _place(made, "node", "count"))),
-        spares=request["spares"] > 0,
+        spares=request["spares"] > 0 or made.run.policy.shrink,
         exclude=_excluded(request),
         walltime=value("walltime", "default of resources.walltime"),
         workdir=Value(request["workdir"], "the run's directory"),

@@ -102,7 +102,7 @@ def _go_on(view: View, last: Attempt, then: dict[str, Any], now: bool) -> Kept:
         return Kept("waits", f"{then['reason']}: another attempt is due", due)
     made = submit.reopen(run, {})
     walltime = affordable(
-        _history(view), view.plan["policy"], view.plan["parallel"]["nodes"],
+        _history(view), view.plan["policy"], last.nodes or view.plan["parallel"]["nodes"],
         times.seconds(made.run.resources.walltime),
     )  # fmt: skip
     if walltime is None:

@@ -25,8 +25,10 @@ class Resumed:
     why: str
 
 
-def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
-    """Bring a run forward if that is what it needs.
+def resume(
+    run: RunDir, changes: dict[str, Any], *, force: bool, nodes: int | None = None
+) -> Resumed:
+    """Bring a run forward if that is what it needs; on another number of nodes if that is given.
 
     Raises Invalid (cancelled, and no force), Damaged (every checkpoint is, and no force),
     Unreachable (the scheduler did not say), Refused.
@@ -42,7 +44,8 @@ def resume(run: RunDir, changes: dict[str, Any], *, force: bool) -> Resumed:
                 f"you cancelled {run.run_id}",
                 hint=f"exa resume {run.run_id} --force continues it all the same",
             )
-        return _bring_forward(run, view, changes, force)
+        layout = {} if nodes is None else {"layout": nodes}
+        return _bring_forward(run, view, changes, force, layout)
 
 
 def _recover(run: RunDir) -> None:
@@ -84,7 +87,9 @@ def _concede(run: RunDir, job_id: str, force: bool) -> None:
         )
 
 
-def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool) -> Resumed:
+def _bring_forward(
+    run: RunDir, view: View, changes: dict[str, Any], force: bool, layout: dict[str, int]
+) -> Resumed:
     last = view.state.current
     here = bool(last and began_here(run, last.attempt))
     if last and last.state == "unknown" and not last.job_id and not here:
@@ -100,6 +105,6 @@ def _bring_forward(run: RunDir, view: View, changes: dict[str, Any], force: bool
             hint=f"exa ckpt verify {run.run_id} names the files; --force begins again at step 0",
         )
     made = submit.reopen(run, changes)
-    attempt = submit.lay_down(run, made, from_scratch=force)
+    attempt = submit.lay_down(run, made, from_scratch=force, **layout)
     good = best if best and best["verdict"] == "good" else None
     return Resumed(submit.hand_in(run, attempt), True, begins(observe.beginning(run.plan(), good)))

@@ -18,6 +18,7 @@ from exa_cli.login import draft as drafts
 from exa_cli.login import scheduler
 from exa_cli.login.draft import Draft
 from exa_cli.login.preflight import preview
+from exa_cli.plan.relayout import relaid
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir, attempt_name, attempts, create, new_id, runs_root
@@ -108,18 +109,30 @@ def lay_down(run: RunDir, made: Draft, **asked: Any) -> str:
 
     ``asked`` goes into the request: ``from_scratch``, ``begin`` (seconds since the epoch before
     which it must not start), ``after`` (the job whose end it waits for), ``by`` (policy, where
-    no user asked for this attempt). The request comes last: an attempt that has one can be
-    submitted.
+    no user asked for this attempt), ``layout`` (nodes, where they are others than before). The
+    request comes last: an attempt that has one can be submitted.
     """
     attempt = next_attempt(run)
-    plan = run.plan()
+    plan = relaid(run.plan(), layout(run, asked.get("layout")))
     request = drafts.request(made, run, attempt, plan) | {"from_scratch": False, **asked}
+    request |= {"layout": plan["parallel"]["nodes"]}
     folder = run.attempt(attempt)
     folder.mkdir(parents=True, exist_ok=True)
     fsync_dir(folder.parent)
     write_text(folder / "script.sh", drafts.script(made, run, request, plan).text)
     write_json(folder / "request.json", request)
     return attempt
+
+
+def layout(run: RunDir, asked: int | None) -> int:
+    """Nodes of the next attempt: as asked, else as many as the last one had, spares apart."""
+    names = attempts(run)
+    frozen: int = run.plan()["parallel"]["nodes"]
+    last = run.attempt(names[-1]) / "request.json" if names else None
+    if asked is not None or last is None or not last.exists():
+        return frozen if asked is None else asked
+    before: int = run.request(names[-1]).get("layout", frozen)
+    return before
 
 
 def hand_in(run: RunDir, attempt: str) -> Submission:

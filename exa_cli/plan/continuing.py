@@ -34,6 +34,7 @@ def frozen(run: Policy, site: SitePolicy) -> dict[str, Any]:
         "no_progress": run.no_progress,
         "backoff_s": times.seconds(run.backoff),
         "node_hours": None if run.node_hours == "none" else run.node_hours,
+        "shrink": run.shrink,
         "chain": run.chain,
     }
 

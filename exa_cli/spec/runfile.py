@@ -250,6 +250,11 @@ class Policy:
     node_hours: float | No = key(
         "none", help="What the run may use in all.", unit="node-hours", minimum=0
     )
+    shrink: bool = key(
+        False,
+        help="Whether a run goes on with fewer nodes, in other bits, when one is lost and no "
+        "spare is left.",
+    )
     chain: int = key(1, help="Jobs that are queued ahead of time, with resubmit = chain.",
         minimum=1, maximum=100,
     )  # fmt: skip
