@@ -15,6 +15,7 @@ from pathlib import Path
 from exa_cli.base.errors import Invalid
 from exa_cli.base.files import fsync_dir, read_json, write_json
 from exa_cli.checkpoint.names import MANIFEST, OPEN, directory_name, parse_directory
+from exa_cli.checkpoint.sidecar import SIDECAR
 
 _OPENING = re.compile(r"\.opening-(\d+)-(.+)")
 
@@ -47,15 +48,19 @@ def remove(root: Path, name: str) -> None:
     """Remove one checkpoint of ``root``.
 
     The manifest goes first, durably, so that a half-removed checkpoint is incomplete and never
-    damaged; the record of who opened it goes last, so that a later sweep can finish the work.
+    damaged; before it its copy, so that nothing brings it back. The record of who opened it goes
+    last, so that a later sweep can finish the work.
     Raises Invalid for anything that is not a checkpoint directory directly in ``root``.
     """
     directory = root / name
     if parse_directory(name) is None or directory.is_symlink() or not directory.is_dir():
         raise Invalid("this is no checkpoint directory", where=str(directory))
-    with contextlib.suppress(FileNotFoundError):
-        (directory / MANIFEST).unlink()
-        fsync_dir(directory)
+    for holder in (directory / SIDECAR, directory):
+        if not (holder / MANIFEST).exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            (holder / MANIFEST).unlink()
+            fsync_dir(holder)
     _remove_tree(directory)
     fsync_dir(root)
 
@@ -96,8 +101,10 @@ def _opening_epoch(path: Path) -> int | None:
 
 
 def _open_epoch(path: Path) -> int | None:
-    """The epoch that opened a directory which has no manifest."""
-    if parse_directory(path.name) is None or (path / MANIFEST).exists():
+    """The epoch that opened a directory which has no manifest, nor the copy of a lost one."""
+    if parse_directory(path.name) is None:
+        return None
+    if any((holder / MANIFEST).exists() for holder in (path, path / SIDECAR)):
         return None
     try:
         epoch = read_json(path / OPEN)["epoch"]
