@@ -7,6 +7,7 @@ which order it keeps and why.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from exa_cli.base.files import fsync_dir, read_json, write_json
 from exa_cli.checkpoint.names import MANIFEST, OPEN, directory_name, parse_directory
 from exa_cli.checkpoint.sidecar import SIDECAR
 
+_ATTEMPTS = 3
 _OPENING = re.compile(r"\.opening-(\d+)-(.+)")
 
 
@@ -66,12 +68,24 @@ def remove(root: Path, name: str) -> None:
 
 
 def _remove_tree(directory: Path) -> None:
+    """Remove a directory; somebody may be adding parity to it at this moment."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            _empty(directory)
+            return directory.rmdir()
+        except OSError as error:
+            raced = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+            if not raced or attempt == _ATTEMPTS - 1 or not directory.exists():
+                raise
+    return None
+
+
+def _empty(directory: Path) -> None:
     for entry in sorted(directory.iterdir(), key=lambda path: path.name == OPEN):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
-    directory.rmdir()
 
 
 def sweep_incomplete(root: Path, epoch: int) -> list[str]:

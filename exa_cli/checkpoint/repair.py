@@ -22,7 +22,7 @@ from exa_cli.base.errors import Damaged, ExaError, Invalid
 from exa_cli.base.files import fsync_dir, write_bytes
 from exa_cli.checkpoint import guarded, parity, sidecar, weigh
 from exa_cli.checkpoint import manifest as manifests
-from exa_cli.checkpoint.datafile import chunk_sum
+from exa_cli.checkpoint.datafile import chunk_span, chunk_sum
 from exa_cli.checkpoint.guarded import State
 from exa_cli.checkpoint.manifest import Manifest
 from exa_cli.checkpoint.names import MANIFEST
@@ -196,8 +196,7 @@ class _Repair:
                 self._note(change)
 
     def _read(self, index: Index, file: int, chunk: int) -> bytearray:
-        spans = guarded.data_spans(index.files[file].bytes)
-        low, high = spans[chunk]
+        low, high = chunk_span(chunk, index.files[file].bytes)
         with guarded.opened(self._directory, index.files[file].name) as fd:
             return guarded.read_up_to(fd, high - low, low)
 
@@ -281,7 +280,9 @@ class _Repair:
             path = self._directory / parent
             if path != self._directory and path.is_symlink():
                 raise Damaged("is a symbolic link now", where=str(path))
-            path.mkdir(exist_ok=True)
+            if not path.exists():
+                path.mkdir()
+                fsync_dir(path.parent)
         if target.is_dir() and not target.is_symlink():
             raise Damaged("a folder stands in its place", where=str(target), hint="move it away")
 

@@ -76,8 +76,8 @@ def find(text: str) -> Target:
     """A checkpoint's directory, a run, or else any directory."""
     from exa_cli.checkpoint.names import parse_directory
 
-    path = Path(text).absolute()
-    there = bool(text) and _is_dir(path)
+    there = bool(text) and _is_dir(Path(text))
+    path = Path(text).resolve() if there else Path(text)
     if there and parse_directory(path.name):
         return Target(run=_run_above(path), only=path)
     try:
@@ -85,7 +85,7 @@ def find(text: str) -> Target:
     except NotFound:
         if not there:
             raise
-        return Target(only=path.resolve(), foreign=True)
+        return Target(only=path, foreign=True)
 
 
 def _run_above(checkpoint: Path) -> Path | None:

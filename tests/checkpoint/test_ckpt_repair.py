@@ -394,3 +394,41 @@ def test_a_copy_of_every_chunk_survives_all_data_files(tmp_path: Path) -> None:
         path.unlink()
     repair(directory)
     assert snapshot(directory, without=(*LOG, SIDECAR)) == before
+
+
+def test_a_lost_rack_is_rebuilt_when_groups_know_the_racks(tmp_path: Path) -> None:
+    boxes = [((w * 4, 0), (4, 8)) for w in range(8)]
+    directory = make(tmp_path, {"model.w": random_tensor(1, (32, 8), boxes=boxes)})
+    before = snapshot(directory)
+    names = [f"data-{w:06d}.exa" for w in range(8)]
+    racks = {name: (f"rack{w // 2}", f"node{w}") for w, name in enumerate(names)}
+    protect(directory, group=4, tiers=racks)
+    for rack in range(4):
+        for name in names[2 * rack : 2 * rack + 2]:
+            (directory / name).unlink()
+        repair(directory)
+        assert snapshot(directory, without=(*LOG, SIDECAR)) == before
+    shutil.rmtree(directory / SIDECAR)
+    protect(directory, group=4, tiers=dict.fromkeys(names, ("one rack",)))
+    lost = [name for name in names if int(name[5:11]) % 2 == 0][:2]
+    for name in lost:  # side by side in one group: what `tiers` is there to avoid
+        (directory / name).unlink()
+    with pytest.raises(Damaged):
+        repair(directory)
+
+
+def test_a_checkpoint_that_is_removed_while_it_gets_parity_goes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = make(tmp_path, SMALL)
+    rmdir, late = Path.rmdir, [True]
+
+    def add_first(path: Path) -> None:
+        if path == directory and late.pop():
+            late.append(False)
+            (directory / ".exa-parity.0000.tmp").mkdir()
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", add_first)
+    folder.remove(tmp_path, directory.name)
+    assert not directory.exists()
