@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from ckpt_damage import snapshot
 from ckpt_maker import Made, flip, make, random_tensor, two_writers
 
 from exa_cli.checkpoint.diff import diff
+from exa_cli.job import supervise
+from exa_cli.login import observe
 from exa_cli.main import run
+from exa_cli.runs.rundir import RunDir
 
 SMALL = {"model.a": random_tensor(1, (5, 7)), "optim.b": random_tensor(2, ())}
 
@@ -139,6 +143,24 @@ def test_an_export_of_a_repairable_checkpoint_says_to_repair_it(
     assert (code, "exa ckpt repair" in err) == (9, True)
     exa(capsys, "ckpt", "repair", demo, "20")
     assert exa(capsys, "ckpt", "export", demo, "20", "-o", tmp_path / "w")[0] == 0
+
+
+def test_a_run_whose_checkpoints_can_all_be_repaired_never_begins_again_at_step_0(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exa(capsys, "ckpt", "protect", demo)
+    for step in (10, 20, 30, 40):
+        data(demo, step).unlink()
+    run_dir = RunDir(demo)
+    assert observe.checkpoint(run_dir) == {"step": 40, "verdict": "repairable"}
+    life = SimpleNamespace(run=run_dir, request={})
+    claim = SimpleNamespace(accepts=())
+    journal = SimpleNamespace(append=lambda *_, **__: None)
+    stopped = supervise._without_any(life, claim, journal)
+    assert stopped is not None and "exa ckpt repair helps" in stopped.what
+    exa(capsys, "ckpt", "repair", demo)
+    assert observe.checkpoint(run_dir) == {"step": 40, "verdict": "good"}
+    assert supervise._without_any(life, claim, journal) is None
 
 
 def steps(demo: Path) -> list[int]:
