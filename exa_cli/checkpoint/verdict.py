@@ -54,7 +54,8 @@ class Report:
 class ForeignReport:
     """The verdict on a directory that exa did not write.
 
-    ``unseen`` says in words what could not be checked; it is empty when ``protected``.
+    ``unseen`` says in words what could not be checked; with ``protected`` these are files that
+    came later.
     """
 
     name: str

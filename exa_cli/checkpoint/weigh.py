@@ -140,7 +140,21 @@ def verify_foreign(directory: Path) -> ForeignReport:
     state = guarded.look(directory, index)
     beyond = [Damage(SIDECAR, line) for line in state.beyond]
     damaged = (*file_damage(state), *beyond, *_sidecar_faults(directory, state, None))
-    return ForeignReport(directory.name, _verdict(beyond, damaged), damaged, protected=True)
+    verdict, added = _verdict(beyond, damaged), _added(directory, index)
+    return ForeignReport(directory.name, verdict, damaged, protected=True, unseen=added)
+
+
+def _added(directory: Path, index: Index) -> tuple[str, ...]:
+    """Files that came after the protection, in words."""
+    covered = {file.name for file in index.files}
+    names = [
+        guarded.shown(n) for n in sorted(foreign.contents(directory).files) if n not in covered
+    ]
+    if not names:
+        return ()
+    more = ", …" if len(names) > 3 else ""
+    listed = ", ".join(names[:3])
+    return (f"{len(names)} files came after the protection and are not covered: {listed}{more}",)
 
 
 def _unprotected(directory: Path) -> ForeignReport:

@@ -25,6 +25,8 @@ class Xor:
         length = memoryview(chunk).nbytes
         if length > len(self._value):
             raise ValueError(f"a chunk of {length} bytes in a group of {len(self._value)}")
+        if length == 0:
+            return
         if self._numpy is None:
             self._value[:length] = _plain(self._value[:length], chunk)
             return

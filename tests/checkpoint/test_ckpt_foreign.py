@@ -26,6 +26,7 @@ from exa_cli.checkpoint.parity import protect
 from exa_cli.checkpoint.repair import repair
 from exa_cli.checkpoint.sidecar import SIDECAR
 from exa_cli.checkpoint.weigh import verify_foreign
+from exa_cli.checkpoint.zipitems import _sizes
 from exa_cli.main import run
 
 
@@ -248,7 +249,10 @@ def test_changed_files_are_protected_anew_only_when_asked(tmp_path: Path) -> Non
     assert protect(directory, renew=True).made
     assert verify_foreign(directory).verdict == "good"
     (directory / "shard-2.bin").write_bytes(b"new")
+    report = verify_foreign(directory)
+    assert report.verdict == "good" and "not covered: shard-2.bin" in report.unseen[0]
     assert protect(directory).made, "a new file is added, nothing changed"
+    assert verify_foreign(directory).unseen == ()
 
 
 def test_the_owners_files_keep_their_permissions_and_the_log_its_lines(tmp_path: Path) -> None:
@@ -387,6 +391,16 @@ def test_every_flipped_bit_of_an_items_data_is_found_by_its_crc(tmp_path: Path) 
         flip(directory / "__0_0.distcp", at * 8 + bit)
         assert verify_foreign(directory).verdict == "damaged"
         flip(directory / "__0_0.distcp", at * 8 + bit)
+
+
+def test_sizes_beyond_4_gib_are_read_from_the_zip64_field() -> None:
+    other = struct.pack("<HH4s", 0x4246, 4, b"ZZZZ")
+    large, far = 5 << 30, 7 << 30
+    both = other + struct.pack("<HHQQQ", 1, 24, large, large, far)
+    assert _sizes(0xFFFFFFFF, 0xFFFFFFFF, both) == (large, far)
+    assert _sizes(0xFFFFFFFF, 12, struct.pack("<HHQQ", 1, 16, large, large)) == (large, 12)
+    assert _sizes(77, 0xFFFFFFFF, struct.pack("<HHQ", 1, 8, far)) == (77, far)
+    assert _sizes(77, 12, b"") == (77, 12)
 
 
 def test_missing_and_shortened_dcp_files_are_found_by_the_table(tmp_path: Path) -> None:
