@@ -67,7 +67,7 @@ def protect(
         raise Invalid(f"a group of {group} has no members", hint="--group 1 makes a copy")
     subject = _own(directory) if sidecar.is_checkpoint(directory) else _foreign(directory)
     _sweep(directory)
-    before = _standing(directory, subject, group, renew)
+    before = _standing(directory, subject, group, tiers, renew=renew)
     if before is not None:
         return before
     return _make(directory, subject, group, tiers)
@@ -111,8 +111,13 @@ def _foreign(directory: Path) -> _Subject:
     return _Subject(found.files, None, None, found.others)
 
 
-def _standing(directory: Path, subject: _Subject, group: int, renew: bool) -> Protection | None:
-    """The protection that is there, if it is whole and what was asked for."""
+def _standing(
+    directory: Path, subject: _Subject, group: int, tiers: Tiers | None, *, renew: bool
+) -> Protection | None:
+    """The protection that is there, if it is whole and what was asked for.
+
+    Without ``tiers`` any spread over places will do: the one that is there may know them.
+    """
     if not sidecar.exists(directory):
         return None
     index = sidecar.read_index(directory).index
@@ -121,12 +126,14 @@ def _standing(directory: Path, subject: _Subject, group: int, renew: bool) -> Pr
     state = guarded.look(directory, index)
     changed = [f.name for f, s in zip(index.files, state.files, strict=True) if not s.sound]
     if changed and subject.manifest is None and not renew:
-        names = ", ".join(map(guarded.shown, changed[:3]))
+        listed = ", ".join(map(guarded.shown, changed[:3]))
         hint = "exa ckpt repair brings back what was protected; --renew protects what is there now"
         raise Invalid(
-            f"files differ from what was protected: {names}", where=str(directory), hint=hint
+            f"files differ from what was protected: {listed}", where=str(directory), hint=hint
         )
     same = {f.name: f.bytes for f in index.files} == subject.sizes and index.group == group
+    names = [file.name for file in index.files]
+    same = same and (tiers is None or names == ordered(names, tiers))
     sound = not changed and all(s.sound for s in state.parity) and not _flaws(directory, index)
     return _told(directory, index, subject, made=False) if same and sound else None
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from exa_cli.checkpoint.sidecar import SIDECAR
 
 
 class Killed(BaseException):
@@ -63,3 +67,20 @@ def overwrite(path: Path, at: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(at)
         file.write(data)
+
+
+def shards(directory: Path, sizes: list[int], seed: int = 1) -> Path:
+    """A directory of files of random bytes, which nothing but a sidecar can check."""
+    directory.mkdir(parents=True)
+    for number, size in enumerate(sizes):
+        (directory / f"shard-{number}.bin").write_bytes(content(size, seed + number))
+    return directory
+
+
+@functools.cache
+def content(size: int, seed: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def owners(directory: Path) -> dict[str, bytes]:
+    return snapshot(directory, without=(SIDECAR,))

@@ -408,8 +408,12 @@ def test_a_lost_rack_is_rebuilt_when_groups_know_the_racks(tmp_path: Path) -> No
             (directory / name).unlink()
         repair(directory)
         assert snapshot(directory, without=(*LOG, SIDECAR)) == before
+    assert not protect(directory, group=4).made, "racks are not forgotten by asking without"
+    assert protect(directory, group=4, tiers=dict.fromkeys(names, ("one rack",))).made is False
+    other = {name: (f"rack{w % 2}",) for w, name in enumerate(names)}
+    assert protect(directory, group=4, tiers=other).made, "other racks, other groups"
     shutil.rmtree(directory / SIDECAR)
-    protect(directory, group=4, tiers=dict.fromkeys(names, ("one rack",)))
+    protect(directory, group=4)
     lost = [name for name in names if int(name[5:11]) % 2 == 0][:2]
     for name in lost:  # side by side in one group: what `tiers` is there to avoid
         (directory / name).unlink()
