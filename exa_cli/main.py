@@ -34,7 +34,7 @@ VERBS = {
     "data": "Prepare text for training; look at prepared data.",
     "site": "List, show, check and begin site profiles; tell which site this is.",
     "model": "List models; print exact parameters, FLOPs and bytes.",
-    "ckpt": "List, verify and export checkpoints.",
+    "ckpt": "List, verify, protect, repair, compare and export checkpoints.",
     "doctor": "Look at what exa needs on this machine.",
     "completion": "Print what makes a shell complete exa's words.",
 }

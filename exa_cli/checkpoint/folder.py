@@ -7,6 +7,7 @@ which order it keeps and why.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -15,7 +16,9 @@ from pathlib import Path
 from exa_cli.base.errors import Invalid
 from exa_cli.base.files import fsync_dir, read_json, write_json
 from exa_cli.checkpoint.names import MANIFEST, OPEN, directory_name, parse_directory
+from exa_cli.checkpoint.sidecar import SIDECAR
 
+_ATTEMPTS = 3
 _OPENING = re.compile(r"\.opening-(\d+)-(.+)")
 
 
@@ -47,26 +50,42 @@ def remove(root: Path, name: str) -> None:
     """Remove one checkpoint of ``root``.
 
     The manifest goes first, durably, so that a half-removed checkpoint is incomplete and never
-    damaged; the record of who opened it goes last, so that a later sweep can finish the work.
+    damaged; before it its copy, so that nothing brings it back. The record of who opened it goes
+    last, so that a later sweep can finish the work.
     Raises Invalid for anything that is not a checkpoint directory directly in ``root``.
     """
     directory = root / name
     if parse_directory(name) is None or directory.is_symlink() or not directory.is_dir():
         raise Invalid("this is no checkpoint directory", where=str(directory))
-    with contextlib.suppress(FileNotFoundError):
-        (directory / MANIFEST).unlink()
-        fsync_dir(directory)
+    for holder in (directory / SIDECAR, directory):
+        if not (holder / MANIFEST).exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            (holder / MANIFEST).unlink()
+            fsync_dir(holder)
     _remove_tree(directory)
     fsync_dir(root)
 
 
 def _remove_tree(directory: Path) -> None:
+    """Remove a directory; somebody may be adding parity to it at this moment."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            _empty(directory)
+            return directory.rmdir()
+        except OSError as error:
+            raced = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+            if not raced or attempt == _ATTEMPTS - 1 or not directory.exists():
+                raise
+    return None
+
+
+def _empty(directory: Path) -> None:
     for entry in sorted(directory.iterdir(), key=lambda path: path.name == OPEN):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
-    directory.rmdir()
 
 
 def sweep_incomplete(root: Path, epoch: int) -> list[str]:
@@ -96,8 +115,10 @@ def _opening_epoch(path: Path) -> int | None:
 
 
 def _open_epoch(path: Path) -> int | None:
-    """The epoch that opened a directory which has no manifest."""
-    if parse_directory(path.name) is None or (path / MANIFEST).exists():
+    """The epoch that opened a directory which has no manifest, nor the copy of a lost one."""
+    if parse_directory(path.name) is None:
+        return None
+    if any((holder / MANIFEST).exists() for holder in (path, path / SIDECAR)):
         return None
     try:
         epoch = read_json(path / OPEN)["epoch"]

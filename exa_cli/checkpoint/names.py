@@ -9,6 +9,7 @@ MANIFEST = "MANIFEST.json"
 OPEN = "OPEN.json"
 
 _DIRECTORY = re.compile(r"step-(\d{8,})\.([0-9a-f]{4,32})")
+_DATA = re.compile(r"data-(\d{6,})\.exa")
 
 
 def new_generation() -> str:
@@ -33,3 +34,9 @@ def parse_directory(name: str) -> tuple[int, str] | None:
 def data_name(writer: int) -> str:
     """``data-000003.exa``, the file of writer 3."""
     return f"data-{writer:06d}.exa"
+
+
+def parse_data(name: str) -> int | None:
+    """The writer of a data file; None when ``name`` is no data file's."""
+    match = _DATA.fullmatch(name)
+    return int(match[1]) if match and data_name(int(match[1])) == name else None

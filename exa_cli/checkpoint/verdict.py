@@ -24,7 +24,8 @@ class Report:
 
     ``good`` says that all that was looked at is right: `verify.inspect` looks at the manifest,
     sizes and footers, `verify.verify` at every chunk as well. ``manifest`` is None when there
-    is none that can be trusted.
+    is none that can be trusted: neither the checkpoint's own nor a copy beside its parity.
+    ``protected`` says whether there is parity, whole or not.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Report:
     verdict: Verdict
     damaged: tuple[Damage, ...]
     manifest: Manifest | None
+    protected: bool = False
 
     @property
     def epoch(self) -> int | None:
@@ -46,3 +48,18 @@ class Report:
     def age(self) -> tuple[int, int, str]:
         """Sorts checkpoints from the oldest to the newest: by step, epoch, name."""
         return self.step, self.epoch or 0, self.name
+
+
+@dataclass(frozen=True)
+class ForeignReport:
+    """The verdict on a directory that exa did not write.
+
+    ``unseen`` says in words what could not be checked; with ``protected`` these are files that
+    came later.
+    """
+
+    name: str
+    verdict: Verdict
+    damaged: tuple[Damage, ...]
+    protected: bool
+    unseen: tuple[str, ...] = ()

@@ -5,28 +5,31 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from exa_cli.base.errors import Damaged, Unreachable
 from exa_cli.base.files import read_json
 from exa_cli.checkpoint import manifest as manifests
+from exa_cli.checkpoint import sidecar, weigh
 from exa_cli.checkpoint.datafile import FileRecord, Slice
+from exa_cli.checkpoint.guarded import WORKERS
 from exa_cli.checkpoint.manifest import Manifest, by_place
 from exa_cli.checkpoint.names import MANIFEST, OPEN, parse_directory
 from exa_cli.checkpoint.read import open_data, scan_chunks
 from exa_cli.checkpoint.verdict import Damage, Report
 
-# Hashing and reading release the interpreter's lock; more than this only fights over a disk.
-WORKERS = 4
-
 
 def inspect(directory: Path) -> Report:
-    """Check the structure: the manifest's seal, each file's size, footer and identity."""
+    """Check the structure: the manifest's seal, each file's size, footer and identity.
+
+    What is found at fault and has parity is read whole, to know whether that suffices.
+    """
     return _report(directory, full=False)
 
 
 def verify(directory: Path) -> Report:
-    """`inspect`, and read every chunk against its checksum."""
+    """`inspect`, and read every chunk against its checksum; the parity's chunks too."""
     return _report(directory, full=True)
 
 
@@ -47,6 +50,17 @@ def survey(root: Path, look: Callable[[Path], Report] = inspect) -> list[Report]
 
 
 def _report(directory: Path, *, full: bool) -> Report:
+    bare = replace(_bare(directory, full=full), protected=sidecar.exists(directory))
+    if not bare.protected or (bare.verdict == "good" and not full):
+        return bare
+    try:
+        return weigh.weigh(directory, bare, lambda found: check_files(directory, found, full=True))
+    except OSError as error:
+        raise _unreachable(error, directory / sidecar.SIDECAR) from error
+
+
+def _bare(directory: Path, *, full: bool) -> Report:
+    """The verdict without regard to parity."""
     parsed = parse_directory(directory.name)
     if parsed is None:
         raise Damaged("this directory has no checkpoint's name", where=str(directory))
@@ -58,7 +72,7 @@ def _report(directory: Path, *, full: bool) -> Report:
         return Report(name, step, "damaged", (damage,), None)
     if manifest is None:
         return Report(name, step, "incomplete", (Damage(MANIFEST, _unfinished(directory)),), None)
-    damaged = _files(directory, manifest, full=full)
+    damaged = check_files(directory, manifest, full=full)
     if damaged and not (directory / MANIFEST).exists():
         gone = Damage(MANIFEST, "was removed while it was looked at")
         return Report(name, step, "incomplete", (gone,), None)
@@ -73,26 +87,29 @@ def _unfinished(directory: Path) -> str:
         return "never committed"
 
 
-def _files(directory: Path, manifest: Manifest, *, full: bool) -> list[Damage]:
+def check_files(directory: Path, manifest: Manifest, *, full: bool) -> list[Damage]:
+    """The faults of a checkpoint's data files, by its manifest."""
     listed = manifest.slices_by_writer()
 
     def look(record: FileRecord) -> list[Damage]:
-        return _file(directory, manifest, record, listed[record.writer], full=full)
+        path = directory / record.name
+        return check_file(path, manifest, record, listed[record.writer], full=full)
 
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
         return [damage for found in pool.map(look, manifest.files) for damage in found]
 
 
-def _file(
-    directory: Path, manifest: Manifest, record: FileRecord, listed: list[Slice], *, full: bool
+def check_file(
+    path: Path, manifest: Manifest, record: FileRecord, listed: list[Slice], *, full: bool
 ) -> list[Damage]:
+    """The faults of the file at ``path``, which is to be the one that ``record`` describes."""
     try:
-        data = open_data(directory / record.name, record, manifest.identity(record.writer))
+        data = open_data(path, record, manifest.identity(record.writer))
         if sorted(data.footer.slices, key=by_place) != listed:
             return [Damage(record.name, "the footer lists other slices than the manifest")]
         return [Damage(record.name, line) for line in scan_chunks(data)] if full else []
     except (Damaged, OSError) as error:
-        return [_damage(error, record.name, directory)]
+        return [_damage(error, record.name, path.parent)]
 
 
 def _damage(error: Damaged | OSError, name: str, directory: Path) -> Damage:

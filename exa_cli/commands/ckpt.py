@@ -1,4 +1,4 @@
-"""exa ckpt: list, verify and export checkpoints, without torch."""
+"""exa ckpt: list, verify, protect, repair, prune, compare and export checkpoints, without torch."""
 
 from __future__ import annotations
 
@@ -8,26 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exa_cli.base.errors import Damaged, Findings, Invalid, NotFound, Unreachable
+from exa_cli.base.errors import Damaged, ExaError, Findings, Invalid, NotFound, Unreachable
 from exa_cli.base.files import read_json, to_json
 from exa_cli.base.talk import say, warn
-from exa_cli.commands import _complete
+from exa_cli.commands import _ckpt_care, _ckpt_diff, _complete
+from exa_cli.commands import _ckpt_target as targets
+from exa_cli.commands._ckpt_target import counted, find_run
 
 if TYPE_CHECKING:
     from exa_cli.checkpoint.select import Accepts
-    from exa_cli.checkpoint.verdict import Report
+    from exa_cli.checkpoint.verdict import ForeignReport, Report
+    from exa_cli.commands._ckpt_target import Target
 
 
 @click.group(name="ckpt")
 def command() -> None:
-    """List, verify and export a run's checkpoints.
+    """List, verify, protect, repair, prune, compare and export checkpoints.
 
-    RUN is a run's name, directory or unique prefix.
+    RUN is a run's name, directory or unique prefix. DIR is one checkpoint's directory, or one
+    that another program wrote.
 
     \b
     Example:
       exa ckpt verify demo
     """
+
+
+for _verb in (_ckpt_care.protect, _ckpt_care.repair, _ckpt_care.prune, _ckpt_diff.diff):
+    command.add_command(_verb)
 
 
 @command.command(name="ls")
@@ -42,8 +50,8 @@ def list_checkpoints(run_text: str, as_json: bool) -> None:
     """
     from exa_cli.checkpoint.verify import survey
 
-    run = _run(run_text)
-    accepts = _accepts(run)
+    run = find_run(run_text)
+    accepts = targets.accepts(run)
     rows = [_row(report, accepts) for report in survey(run / "checkpoints")]
     if as_json:
         click.echo(to_json({"schema": 1, "checkpoints": rows}), nl=False)
@@ -56,30 +64,71 @@ def list_checkpoints(run_text: str, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("run_text", metavar="RUN", shell_complete=_complete.runs)
+@click.argument("text", metavar="RUN|DIR", shell_complete=_complete.runs)
 @click.option("--step", type=click.IntRange(min=0), help="Only checkpoints of this step.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(run_text: str, step: int | None, as_json: bool) -> None:
-    """Read every byte of the checkpoints and check it.
+def verify(text: str, step: int | None, as_json: bool) -> None:
+    """Read every byte of checkpoints, and of their parity, and check it.
 
-    Exit code 0: all good; 9: something is incomplete; 7: something is damaged. Damage is named
-    by file and chunk.
+    Exit code 0: all good; 9: something is incomplete, or damaged and repairable; 7: something
+    is damaged beyond that. Damage is named by file and chunk. A DIR that another program wrote
+    is checked by its parity; without, by what its format offers (torch DCP has CRCs), and what
+    that cannot show is said.
 
     \b
     Example:
       exa ckpt verify demo --step 400
     """
-    run = _run(run_text)
-    accepts = _accepts(run)
+    target = targets.find(text)
+    if target.foreign:
+        return _verify_foreign(target, as_json)
+    accepts = target.accepts()
     reports = []
-    for report in _verified(run / "checkpoints", step):
+    for report in _verified(target, step):
         reports.append(report)
         if not as_json:
             _tell(report, accepts)
     if as_json:
         found = [_verdict(report, accepts) for report in reports]
         click.echo(to_json({"schema": 1, "checkpoints": found}), nl=False)
-    _conclude(reports)
+    targets.conclude({report.name: report.verdict for report in reports})
+    return None
+
+
+def _verify_foreign(target: Target, as_json: bool) -> None:
+    from exa_cli.checkpoint import weigh
+
+    assert target.only is not None
+    try:
+        report = weigh.verify_foreign(target.only)
+    except OSError as error:
+        where = str(error.filename or target.only)
+        raise Unreachable(f"cannot read the directory: {error.strerror}", where=where) from error
+    if as_json:
+        click.echo(to_json({"schema": 1, "checkpoints": [_foreign_verdict(report)]}), nl=False)
+    else:
+        _tell_foreign(report)
+    targets.conclude({report.name: report.verdict})
+
+
+def _foreign_verdict(report: ForeignReport) -> dict[str, Any]:
+    return {
+        "step": None,
+        "verdict": report.verdict,
+        "damaged": targets.damaged(report),
+        "name": report.name,
+        "counts": None,
+        "protected": report.protected,
+        "unseen": list(report.unseen),
+    }
+
+
+def _tell_foreign(report: ForeignReport) -> None:
+    click.echo(f"{report.name}  {report.verdict}{'' if report.protected else ', not protected'}")
+    for damage in report.damaged:
+        click.echo(targets.line(damage))
+    for words in report.unseen:
+        warn(words)
 
 
 @command.command()
@@ -103,7 +152,7 @@ def export(run_text: str, step_text: str, out: Path, dtype: str) -> None:
     Example:
       exa ckpt export demo latest -o demo-weights --dtype bf16
     """
-    run = _run(run_text)
+    run = find_run(run_text)
     config = _config(run)
     *better, last = _candidates(run, step_text)
     for name in better:
@@ -127,41 +176,20 @@ def _export(checkpoint: Path, out: Path, config: dict[str, Any], dtype: str) -> 
         click.echo(out / name)
 
 
-def _run(text: str) -> Path:
-    """A run, or any directory that holds checkpoints."""
-    from exa_cli.runs.find import find_run, is_there
-
-    if text and is_there(Path(text) / "checkpoints"):
-        return Path(text).absolute()
-    return find_run(text)
-
-
-def _accepts(run: Path) -> Accepts:
-    """Whether a checkpoint counts, by the claims of the run's lives."""
-    from exa_cli.runs.claims import counts, read_claims
-
-    claims = read_claims(run)
-    return lambda name, epoch: counts(claims, name, epoch)
-
-
-def _counted(report: Report, accepts: Accepts) -> bool:
-    return report.epoch is not None and accepts(report.name, report.epoch)
-
-
 def _row(report: Report, accepts: Accepts) -> dict[str, Any]:
     manifest = report.manifest
     return {
         "step": report.step,
         "name": report.name,
         "structure": report.verdict,
-        "counts": _counted(report, accepts),
+        "counts": counted(report, accepts),
         "epoch": report.epoch,
         "written": manifest.written if manifest else None,
         "bytes": manifest.bytes if manifest else None,
         "files": len(manifest.files) if manifest else None,
         "tensors": len(manifest.tensors) if manifest else None,
         "world": manifest.layout["world"] if manifest else None,
-        "damaged": _damaged(report),
+        "damaged": targets.damaged(report),
     }
 
 
@@ -178,47 +206,32 @@ def _verdict(report: Report, accepts: Accepts) -> dict[str, Any]:
     return {
         "step": report.step,
         "verdict": report.verdict,
-        "damaged": _damaged(report),
+        "damaged": targets.damaged(report),
         "name": report.name,
-        "counts": _counted(report, accepts),
+        "counts": counted(report, accepts),
+        "protected": report.protected,
     }
 
 
-def _damaged(report: Report) -> list[dict[str, str]]:
-    return [{"file": damage.file, "reason": damage.reason} for damage in report.damaged]
-
-
 def _tell(report: Report, accepts: Accepts) -> None:
-    superseded = report.epoch is not None and not _counted(report, accepts)
+    superseded = report.epoch is not None and not counted(report, accepts)
     note = f"  (does not count: epoch {report.epoch} was superseded)" if superseded else ""
     click.echo(f"{report.name}  {report.verdict}{note}")
     for damage in report.damaged:
-        click.echo(f"  {damage.file}: {damage.reason}")
+        click.echo(targets.line(damage))
+    if report.verdict == "repairable":
+        say("  exa ckpt repair makes it good")
 
 
-def _verified(root: Path, step: int | None) -> Iterator[Report]:
+def _verified(target: Target, step: int | None) -> Iterator[Report]:
     """Reports as they are made: reading everything may take long."""
     from exa_cli.checkpoint import verify as checks
 
-    wanted = [report for report in checks.survey(root) if step in (None, report.step)]
-    if not wanted and step is not None:
-        raise NotFound(f"there is no checkpoint of step {step}", where=str(root))
+    wanted = target.reports(step)
     if not wanted:
-        warn(f"there are no checkpoints in {root}")
+        warn(f"there are no checkpoints in {target.run}")
     for report in wanted:
-        yield checks.verify(root / report.name)
-
-
-def _conclude(reports: list[Report]) -> None:
-    """Leave with the exit code of the worst verdict; the data is on stdout already."""
-    for verdict, error in (
-        ("damaged", Damaged),
-        ("repairable", Findings),
-        ("incomplete", Findings),
-    ):
-        names = [report.name for report in reports if report.verdict == verdict]
-        if names:
-            raise error(f"{len(names)} of {len(reports)} checkpoints {verdict}: {', '.join(names)}")
+        yield checks.verify(target.path(report.name))
 
 
 def _candidates(run: Path, text: str) -> tuple[str, ...]:
@@ -228,14 +241,18 @@ def _candidates(run: Path, text: str) -> tuple[str, ...]:
 
     root = run / "checkpoints"
     reports = [report for report in survey(root) if text in ("latest", str(report.step))]
-    choice = choose(reports, _accepts(run))
+    choice = choose(reports, targets.accepts(run))
     if choice.candidates:
         return choice.candidates
     if not reports:
         raise NotFound(f"there is no checkpoint {text!r}", where=str(root), hint="exa ckpt ls RUN")
-    error = Damaged if any(report.verdict == "damaged" for report in reports) else NotFound
+    verdicts = {report.verdict for report in reports}
+    hint = None
+    error: type[ExaError] = Damaged if "damaged" in verdicts else NotFound
+    if "repairable" in verdicts:
+        error, hint = Findings, "exa ckpt repair"
     listed = "\n".join(f"- {one.name}: {one.reason}" for one in choice.skipped)
-    raise error(f"no checkpoint {text!r} can be used:\n{listed}", where=str(root))
+    raise error(f"no checkpoint {text!r} can be used:\n{listed}", where=str(root), hint=hint)
 
 
 def _config(run: Path) -> dict[str, Any]:

@@ -177,11 +177,12 @@ def _without_any(here: Allocation, claim: Claim, journal: Journal) -> Health | N
     skipped = launch.choice(here.run).skipped
     for skip in skipped:
         journal.append("skipped", name=skip.name, reason=skip.reason)
-    damaged = [s for s in skipped if s.reason.startswith("damaged")]
+    damaged = [s for s in skipped if s.reason.startswith(("damaged", "repairable"))]
     if claim.accepts or not damaged or here.request.get("from_scratch"):
         return None
     text = "; ".join(f"{s.name}: {s.reason}" for s in damaged)
-    return Health("checkpoints", f"every committed checkpoint is damaged: {text}", "stopped")
+    hint = "; exa ckpt repair helps" if any(s.reason.startswith("rep") for s in damaged) else ""
+    return Health("checkpoints", f"every committed checkpoint is damaged: {text}{hint}", "stopped")
 
 
 def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:

@@ -228,8 +228,8 @@ def checkpoint(run: RunDir) -> dict[str, Any] | None:
     if chosen.candidates:
         best = next(r for r in reports if r.name == chosen.candidates[0])
         return {"step": best.step, "verdict": best.verdict}
-    broken = [r for r in reports if r.verdict == "damaged"]
-    return {"step": broken[0].step, "verdict": "damaged"} if broken else None
+    broken = [r for r in reports if r.verdict in ("damaged", "repairable")]
+    return {"step": broken[0].step, "verdict": broken[0].verdict} if broken else None
 
 
 def beginning(plan: dict[str, Any], best: dict[str, Any] | None) -> int | None:

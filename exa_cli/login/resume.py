@@ -99,10 +99,12 @@ def _bring_forward(
         _concede(run, last.job_id or "", force)
     best = observe.checkpoint(run)
     if best and best["verdict"] != "good" and not force:
+        verb = "repair" if best["verdict"] == "repairable" else "verify"
+        does = "brings one back" if verb == "repair" else "names the files"
         raise Damaged(
             f"every committed checkpoint of {run.run_id} is damaged",
             where=str(run.checkpoints),
-            hint=f"exa ckpt verify {run.run_id} names the files; --force begins again at step 0",
+            hint=f"exa ckpt {verb} {run.run_id} {does}; --force begins again at step 0",
         )
     made = submit.reopen(run, changes)
     attempt = submit.lay_down(run, made, from_scratch=force, **layout)

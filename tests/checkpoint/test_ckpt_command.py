@@ -85,6 +85,7 @@ def test_all_good_exits_0(demo: Path, capsys: pytest.CaptureFixture[str]) -> Non
             "damaged": [],
             "name": name,
             "counts": True,
+            "protected": False,
         }
         for step, name in ((20, "step-00000020.bbbb0000"), (10, "step-00000010.aaaa0000"))
     ]
