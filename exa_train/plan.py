@@ -65,10 +65,11 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Saving:
-    """``plan.json`` → ``checkpoint``."""
+    """``plan.json`` → ``checkpoint``. ``mode`` is async or sync."""
 
     every: int
     keep: int
+    mode: str
 
 
 @dataclass(frozen=True)

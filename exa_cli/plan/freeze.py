@@ -227,7 +227,7 @@ def _checkpoint(run: RunFile, why: _Why) -> dict[str, Any]:
         max(1, run.train.steps // 10),
         "a tenth of the steps",
     )
-    return {"every": every, "keep": run.checkpoint.keep}
+    return {"every": every, "keep": run.checkpoint.keep, "mode": run.checkpoint.mode}
 
 
 def stop_before(run: RunFile, why: _Why) -> int:

@@ -207,6 +207,12 @@ class Checkpoint:
     keep: int = key(
         3, help="Verified checkpoints that are kept; the last one always is.", minimum=1
     )
+    mode: str = key(
+        "async",
+        help="async = steps go on while a copy in host memory is written; sync = they wait, and "
+        "no memory is taken for a copy.",
+        choices=("async", "sync"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

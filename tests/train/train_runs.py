@@ -77,6 +77,7 @@ class Run:
     engine: str = "fsdp2"
     every: int = 5
     keep: int = 9
+    mode: str = "async"
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     lives: int = 0
@@ -96,7 +97,7 @@ class Run:
             "data": {"dir": str(self.data), "data_id": made["data_id"]},
             "train": {**TRAIN, **self.train},
             "parallel": {"engine": self.engine, "world": self.world},
-            "checkpoint": {"every": self.every, "keep": self.keep},
+            "checkpoint": {"every": self.every, "keep": self.keep, "mode": self.mode},
         }
         (self.path / "plan.json").write_text(json.dumps(plan))
 
