@@ -97,9 +97,9 @@ def run(t: Trainer) -> int:
         t.chronicle.tell("training", step=t.step)
         train(t, saves_of(t, keeper))
     if not t.finished:
-        t.chronicle.tell("stopped", step=t.step, reason=t.ear.reason())
+        t.chronicle.conclude("stopped", step=t.step, reason=t.ear.reason())
         return STOPPED
-    t.chronicle.tell("done", step=t.step)
+    t.chronicle.conclude("done", step=t.step)
     return FINISHED
 
 
