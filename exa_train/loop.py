@@ -15,7 +15,9 @@ import torch
 import torch.distributed as dist
 
 from exa_cli.base import clock
-from exa_cli.runs import claims
+from exa_cli.base.errors import ExaError
+from exa_cli.runs import claims, journal
+from exa_cli.runs.interrupts import History, history
 from exa_train import optim, state
 from exa_train import step as steps
 from exa_train.checkpoint import (
@@ -32,6 +34,7 @@ from exa_train.faults import FINISHED, STOPPED, BadNumbers, NothingToLoad, Super
 from exa_train.feed import Feed, Windows
 from exa_train.metrics import losses, rates, resident_bytes
 from exa_train.outside import Ear
+from exa_train.pace import Pace
 from exa_train.parallel import Engine
 from exa_train.plan import Life, Plan
 from exa_train.pulse import Pulse
@@ -183,7 +186,19 @@ def saves_of(t: Trainer, keeper: Keeper) -> Saves:
         state=lambda: state.tensors(t.engine, t.optimizer),
         meta=lambda step: state.meta(t.plan, t.life, step),
         waiting=lambda: t.pulse.beat("checkpoint", t.step),
+        pace=Pace(t.plan.checkpoint, t.step, interrupts(t)),
     )
+
+
+def interrupts(t: Trainer) -> History:
+    """What interrupted this run before. Only rank 0 is asked, and a journal that cannot be read
+    tells of none."""
+    if t.rank == 0 and t.plan.checkpoint.adaptive:
+        try:
+            return history(journal.read(t.life.run_dir, brief=True), t.life.attempt, t.life.life)
+        except (ExaError, OSError) as error:
+            t.chronicle.say(f"earlier interrupts are not known: {error}")
+    return History(0, 0.0)
 
 
 def resume(t: Trainer) -> Keeper:

@@ -13,6 +13,7 @@ from torch import Tensor
 from exa_cli.base import clock
 from exa_train.checkpoint import Background, CheckpointFailed, Kept, Outcome, Saved
 from exa_train.chronicle import Chronicle
+from exa_train.pace import Pace
 from exa_train.plan import Saving
 
 
@@ -27,6 +28,7 @@ class Saves:
         state: the tensors as they are now.
         meta: what the manifest says of a step besides its tensors.
         waiting: called before the training stands still for a save.
+        pace: says which steps are due.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class Saves:
         state: Callable[[], dict[str, Tensor]],
         meta: Callable[[int], dict[str, Any]],
         waiting: Callable[[], None],
+        pace: Pace,
     ) -> None:
         self._policy, self._background, self._chronicle = policy, background, chronicle
         self._state, self._meta, self._waiting = state, meta, waiting
+        self._pace = pace
         self._stall_s = 0.0
         self._full = False
         self._committed: int | None = None
@@ -52,13 +56,16 @@ class Saves:
         Raises CheckpointFailed for a save that failed, now or in the background.
         """
         began = clock.monotonic()
+        self._pace.step_ended(began)
         if self._background.over():
             self._collect()
         if last:
             self._finish(step)
-        elif step % self._policy.every == 0:
+        elif self._pace.due(step):
             self._begin(step)
-        self._stall_s += clock.monotonic() - began
+        ended = clock.monotonic()
+        self._pace.goes_on(ended)
+        self._stall_s += ended - began
 
     def settle(self) -> None:
         """Wait for the save in flight, if there is one. Raises CheckpointFailed if it failed."""
@@ -72,6 +79,7 @@ class Saves:
         return {"save_stall_s": stall} if stall else {}
 
     def _begin(self, step: int) -> None:
+        self._pace.began(step)
         if self._policy.mode == "sync":
             self._now(step)
             return
@@ -96,10 +104,22 @@ class Saves:
         if outcome.saved is not None:
             self._committed, self._full = outcome.step, False
             self._tell_committed(outcome, outcome.saved)
+            self._adapt(outcome)
         if outcome.kept is not None:
             self._tell_kept(outcome, outcome.kept)
         if outcome.failure is not None:
             self._failed(outcome, outcome.failure)
+
+    def _adapt(self, outcome: Outcome) -> None:
+        """Let what all ranks saw of a save say how often to save; rank 0's clock counts."""
+        if not self._policy.adaptive:
+            return
+        seen = self._background.gather(self._pace.seen(outcome.stall_s, outcome.seconds))
+        before = self._pace.every
+        reason = self._pace.adapt(seen)
+        if reason is not None:
+            every = self._pace.every
+            self._chronicle.tell("interval", every=every, before=before, reason=reason)
 
     def _tell_committed(self, outcome: Outcome, saved: Saved) -> None:
         self._chronicle.tell(

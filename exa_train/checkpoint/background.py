@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,7 @@ from exa_train.checkpoint.staging import Stage
 NICENESS = 10
 """Of the thread that saves: training comes first where both want a core."""
 
+T = TypeVar("T")
 State = Mapping[str, torch.Tensor]
 
 
@@ -144,6 +145,10 @@ class Background:
         self._ballot.close()
         return job.result()
 
+    def gather(self, value: T) -> list[T]:
+        """``value`` of every rank, by rank, on every rank."""
+        return self._ballot.team.gather(value)
+
     def now(self, state: State, step: int, meta: dict[str, Any]) -> Outcome:
         """Save while the training waits, straight from the state."""
         if self._job is not None:
@@ -227,21 +232,21 @@ class _Ballot:
     """Agreement on the step in which all ranks look at a save that is over."""
 
     def __init__(self, group: dist.ProcessGroup | None) -> None:
-        self._team = Group(group)
+        self.team = Group(group)
         self._cast: tuple[dist.Work, torch.Tensor] | None = None
 
     def passed(self, job: _Job) -> bool:
         """Read the last vote, and give the next unless it was unanimous."""
-        if self._team.alone:
+        if self.team.alone:
             return job.over
         over, broken = self.close()
         if broken:
             _break_off(job)
-        if over == self._team.world:
+        if over == self.team.world:
             return True
         vote = torch.tensor([job.over, job.over and job.broken], dtype=torch.int64)
         with answered():
-            work = dist.all_reduce(vote, group=self._team.process_group, async_op=True)
+            work = dist.all_reduce(vote, group=self.team.process_group, async_op=True)
         self._cast = (work, vote)
         return False
 

@@ -18,8 +18,10 @@ import torch
 import torch.distributed as dist
 from ckpt_scenarios import Place, Result, die_at, local, refused, spread, whole
 
+from exa_cli.runs.interrupts import History
 from exa_train.checkpoint import Background, Keeper, Saved, Target, background, save
 from exa_train.checkpoint.staging import Stage
+from exa_train.pace import Pace
 from exa_train.plan import Saving
 from exa_train.saves import Saves
 
@@ -40,7 +42,9 @@ class Told:
 class Training:
     """State, saves and steps of one life on one rank; ``votes`` is a group of its own."""
 
-    def __init__(self, place: Place, *, every: int = 2, mode: str = "async", keep: int = 9) -> None:
+    def __init__(
+        self, place: Place, *, every: int = 2, keep: int = 9, mode: str = "async", **more: Any
+    ) -> None:
         self.place, self.told, self.step = place, Told(), 0
         self.held: threading.Event | None = None
         self.values = spread(whole(0), "rows", place.world)
@@ -48,13 +52,15 @@ class Training:
         accepts: Callable[[str, int], bool] = lambda name, epoch: True  # noqa: E731
         keeper = Keeper(place.root, keep=keep, accepts=accepts, group=place.group)
         self.background = Background(Target(keeper, 1, place.group), votes)
+        policy = Saving(every=every, keep=keep, mode=mode, **more)
         self.saves = Saves(
-            Saving(every=every, keep=keep, mode=mode),
+            policy,
             self.background,
             self.told,  # type: ignore[arg-type]
             state=lambda: self.values,
             meta=lambda step: {"step": step},
             waiting=self._waits,
+            pace=Pace(policy, 0, History(0, 0.0)),
         )
 
     def _waits(self) -> None:
@@ -260,3 +266,13 @@ def copies_are_reused(place: Place) -> Result:
     grown = stage.take({**state, "model.none": torch.ones(3, 3)})["model.none"].tolist()
     right = all(torch.equal(copy, local(state[name])) for name, copy in stage.take(state).items())
     return {"reused": first == second, "grown": grown, "right": right}
+
+
+def adaptive(place: Place, mode: str, interrupt_s: float) -> Result:
+    """A run of forty steps that was planned to save every twenty; ranks of different speed."""
+    run = Training(
+        place, every=20, mode=mode, adaptive=True, interrupt_s=interrupt_s, interrupt_source="told"
+    )
+    for step in range(40):
+        run.take_step(last=step == 39)
+    return {"events": [[e, f] for e, f in run.told.events if e in ("interval", "committed")]}

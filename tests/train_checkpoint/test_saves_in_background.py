@@ -172,6 +172,23 @@ def test_killed_at_any_time_during_a_background_save_nothing_wrong_is_left(
     assert len(seen) >= 3, "they must hit saves of several steps"
 
 
+@pytest.mark.parametrize("mode", ["async", "sync"])
+@pytest.mark.parametrize(("interrupt_s", "more_often"), [(1e-3, True), (1e9, False)])
+def test_how_often_is_decided_alike_on_all_ranks_and_told_with_its_reason(
+    tmp_path: Path, stage: Stage, mode: str, interrupt_s: float, more_often: bool
+) -> None:
+    options = {"mode": mode, "interrupt_s": interrupt_s}
+    ((first, second),) = stage.play(tmp_path, Act("adaptive", 2, options))
+    assert _steps(first, "committed") == _steps(second, "committed")
+    told, other = ([f for e, f in one["events"] if e == "interval"] for one in (first, second))
+    assert told == other and told
+    assert told[0]["before"] == 20
+    assert "(told): best is every" in told[0]["reason"]
+    assert (told[0]["every"] < 20) is more_often
+    assert (len(_steps(first, "committed")) > 2) is more_often
+    assert all(one["right"] and one["step"] == 40 for one in _loads(stage, tmp_path))
+
+
 def test_the_thread_that_saves_takes_one_core_and_leaves_the_trainers_threads_alone(
     tmp_path: Path, stage: Stage
 ) -> None:
