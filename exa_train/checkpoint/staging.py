@@ -24,7 +24,10 @@ class Stage:
 
     def take(self, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """Copy this rank's parts; only once what the last call gave is not needed any more."""
-        parts = {fqn: local(value.detach()) for fqn, value in state.items()}
+        with torch.no_grad():
+            return self._take({fqn: local(value) for fqn, value in state.items()})
+
+    def _take(self, parts: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         for fqn in self._copies.keys() - parts.keys():
             del self._copies[fqn]
         for fqn, part in parts.items():
