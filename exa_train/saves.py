@@ -75,7 +75,7 @@ class Saves:
 
     def take_stall(self) -> dict[str, float]:
         """Seconds that saving has held up training since this was last asked, as a metric."""
-        stall, self._stall_s = round(self._stall_s, 5), 0.0
+        stall, self._stall_s = round(self._stall_s, 4), 0.0
         return {"save_stall_s": stall} if stall else {}
 
     def _begin(self, step: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,8 +25,10 @@ from exa_train.checkpoint.keeping import Keeper, Kept
 from exa_train.checkpoint.saving import Saved, save
 from exa_train.checkpoint.staging import Stage
 
-NICENESS = 10
-"""Of the thread that saves: training comes first where both want a core."""
+SWITCH_S = 1e-4
+"""How long a thread may keep the interpreter's lock from another while a save is in flight. At
+python's 5 ms every operator of a step might wait that long for the thread that plans a save. Its
+priority stays that of training: a slow holder of the lock would hold up everybody."""
 
 T = TypeVar("T")
 State = Mapping[str, torch.Tensor]
@@ -180,12 +182,15 @@ class _Job:
         return self._error is not None
 
     def run(self) -> None:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_S)
         try:
             outcome = self._work()
             took = clock.monotonic() - self._began
             self._outcome = dataclasses.replace(outcome, seconds=took)
         except BaseException as error:  # noqa: BLE001 - raised where it is looked at
             self._error = error
+        sys.setswitchinterval(usual)
         self._ended.set()
 
     def result(self) -> Outcome:
@@ -221,8 +226,6 @@ class _Worker:
         """
         torch.set_num_threads(1)
         torch.get_num_threads()
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         single.set()
         while True:
             self._jobs.get().run()
