@@ -7,12 +7,21 @@ and its reader checks nothing. Rates are state bytes per second of the slowest r
 ratio of times stands the ratio of CPU time, all ranks together: another job on the machine
 changes that much less.
 
+Then what a save costs training, in the same run: how long a step boundary stands still for it, by
+exa beside the training and in its place, and by DCP's save and async_save. Training is a stand-in
+of products and a small all-reduce. "in all" is the time that steps and saves took beyond as many
+steps without a save, until the save was over: it holds what the work in the background takes from
+the steps on cores that are all busy. exa's saves end read back, with what is superfluous removed.
+"CPU" is the CPU time that the training's own thread spends in the stall, beside all that DCP's save
+spends.
+
     python benchmarks/checkpoint.py --mb 512 --ranks 2 --rounds 7 --dir /dev/shm
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -21,7 +30,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,9 +45,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 from exa_cli.checkpoint.verify import verify
-from exa_train.checkpoint import Keeper, Saved, load, save
+from exa_train.checkpoint import Background, Keeper, Saved, Target, load, save
 
 CASES = ("exa save", "dcp save", "exa load", "dcp load", "exa read-back", "exa verify, no torch")
+STALLS = ("exa async", "exa sync", "dcp save", "dcp async_save")
+STEP_S = 0.05
+"""About how long a stand-in for a step takes."""
 
 
 def main() -> None:
@@ -46,11 +58,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.dir, prefix="exa-bench-") as folder:
         mp.spawn(_rank, args=(args.ranks, args.mb, args.rounds, folder), nprocs=args.ranks)
         seconds = json.loads((Path(folder) / "seconds.json").read_text())
-    found = summary(seconds, args.mb * 1e6)
+        stalls = json.loads((Path(folder) / "stalls.json").read_text())
+    found, stalled = summary(seconds, args.mb * 1e6), stall_summary(stalls)
     if args.json:
-        print(json.dumps({"schema": 1, "mb": args.mb, "ranks": args.ranks, "results": found}))
+        told = {"mb": args.mb, "ranks": args.ranks, "results": found, "stalls": stalled}
+        print(json.dumps({"schema": 1, **told}))
     else:
         _table(found, args)
+        _stall_table(stalled)
 
 
 def _arguments() -> argparse.Namespace:
@@ -92,8 +107,12 @@ def _rank(rank: int, world: int, megabytes: int, rounds: int, folder: str) -> No
     bench = _Bench(Path(folder), state_of(rank, world, megabytes), group)
     for number in range(rounds + 1):  # the first round warms up and is not counted
         bench.round(number)
+    stalls = _Stalls(Path(folder), bench.state, group)
+    for number in range(rounds + 1):
+        stalls.round(number)
     if rank == 0:
         (Path(folder) / "seconds.json").write_text(json.dumps(bench.seconds))
+        (Path(folder) / "stalls.json").write_text(json.dumps(stalls.seconds))
     dist.destroy_process_group()
 
 
@@ -171,6 +190,116 @@ class _Bench:
         dist.barrier()
 
 
+class _Stalls:
+    """What a save costs the steps around it."""
+
+    def __init__(self, folder: Path, state: dict[str, Any], group: dist.ProcessGroup) -> None:
+        self.folder, self.state, self.group = folder, state, group
+        keeper = Keeper(folder / "stall", keep=1, accepts=lambda name, epoch: True, group=group)
+        self.background = Background(Target(keeper, 1, group), dist.new_group(backend="gloo"))
+        self.matrix = torch.randn(512, 512)
+        self.products = 1
+        self.products = max(1, round(STEP_S / statistics.median(self.steps(5))))
+        self.seconds: dict[str, list[tuple[float, float, float]]] = {}
+
+    def steps(self, count: int) -> list[float]:
+        return [self.step() for _ in range(count)]
+
+    def step(self) -> float:
+        """Products that touch no state, and the slowest rank's seconds."""
+        began = time.perf_counter()
+        for _ in range(self.products):
+            torch.mm(self.matrix, self.matrix)
+        dist.all_reduce(torch.zeros(64))
+        return time.perf_counter() - began
+
+    def round(self, number: int) -> None:
+        """Each case once, in another order in every other round."""
+        if number == 1:
+            self.seconds = {}
+        cases = (self.exa_async, self.exa_sync, self.dcp, self.dcp_async)
+        ways = dict(zip(STALLS, cases, strict=True))
+        for case in STALLS[:: 1 if number % 2 else -1]:
+            path = self.folder / f"stall-{case.replace(' ', '-')}-{number}"
+            pace = statistics.median(self.steps(9))
+            dist.barrier()
+            self.stall = self.cpu = 0.0
+            began = time.perf_counter()
+            steps = ways[case](path, number)
+            over = time.perf_counter() - began - steps * pace
+            slowest = torch.tensor([self.stall, over, self.cpu])
+            dist.all_reduce(slowest, op=dist.ReduceOp.MAX)
+            self.seconds.setdefault(case, []).append(tuple(slowest.tolist()))
+            if dist.get_rank() == 0:
+                shutil.rmtree(path, ignore_errors=True)
+            dist.barrier()
+
+    @contextlib.contextmanager
+    def standing_still(self, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+        began, cpu = time.perf_counter(), clock()
+        yield
+        self.stall += time.perf_counter() - began
+        self.cpu += clock() - cpu
+
+    def exa_async(self, path: Path, number: int) -> int:
+        steps = 0
+        with self.standing_still():
+            self.background.begin(self.state, number, {})
+        while not self.background.over():
+            self.step()
+            steps += 1
+        with self.standing_still():
+            assert self.background.wait().failure is None
+        return steps
+
+    def exa_sync(self, path: Path, number: int) -> int:
+        with self.standing_still():
+            assert self.background.now(self.state, number, {}).failure is None
+        return 0
+
+    def dcp(self, path: Path, number: int) -> int:
+        writer = FileSystemWriter(path)
+        with self.standing_still(time.process_time):
+            dcp_saver.save(self.state, storage_writer=writer, process_group=self.group)
+        return 0
+
+    def dcp_async(self, path: Path, number: int) -> int:
+        steps, writer = 0, FileSystemWriter(path)
+        with self.standing_still():
+            future = dcp_saver.async_save(
+                self.state, storage_writer=writer, process_group=self.group
+            )
+        while not self._on_all(future.done()):
+            self.step()
+            steps += 1
+        future.result()
+        return steps
+
+    def _on_all(self, done: bool) -> bool:
+        vote = torch.tensor(int(done))
+        dist.all_reduce(vote, op=dist.ReduceOp.MIN)
+        return bool(vote)
+
+
+def stall_summary(seconds: dict[str, list[list[float]]]) -> list[dict[str, Any]]:
+    """Medians over rounds of each case's seconds, and of their ratios to DCP's plain save."""
+    plain = seconds["dcp save"]
+    found = []
+    for case, rounds in seconds.items():
+        pairs = list(zip(rounds, plain, strict=True))
+        found.append(
+            {
+                "case": case,
+                "stall_s": statistics.median(one[0] for one in rounds),
+                "in_all_s": statistics.median(one[1] for one in rounds),
+                "stall_to_dcp": statistics.median(ours[0] / dcp[0] for ours, dcp in pairs),
+                "in_all_to_dcp": statistics.median(ours[1] / dcp[1] for ours, dcp in pairs),
+                "cpu_to_dcp": statistics.median(ours[2] / dcp[2] for ours, dcp in pairs),
+            }
+        )
+    return sorted(found, key=lambda row: STALLS.index(row["case"]))
+
+
 def summary(seconds: dict[str, list[list[float]]], size: float) -> list[dict[str, Any]]:
     """GB/s by case (median, least, most), and medians over rounds of the ratios to DCP."""
     found = []
@@ -206,6 +335,17 @@ def _table(found: list[dict[str, Any]], args: argparse.Namespace) -> None:
         if row["speed_to_dcp"]:
             line += f"{row['speed_to_dcp']:>11.2f}{row['cpu_to_dcp']:>9.2f}"
         print(line)
+
+
+def _stall_table(found: list[dict[str, Any]]) -> None:
+    print(
+        f"\n{'case':<22}{'stall':>9}{'in all':>9}{'stall/DCP':>11}{'CPU/DCP':>9}{'in all/DCP':>12}"
+    )
+    for row in found:
+        print(
+            f"{row['case']:<22}{row['stall_s']:>7.3f} s{row['in_all_s']:>7.3f} s"
+            f"{row['stall_to_dcp']:>11.3f}{row['cpu_to_dcp']:>9.3f}{row['in_all_to_dcp']:>12.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def write_run(folder: Path, args: argparse.Namespace, world: int) -> None:
         "schema": 1, "run": "bench-0000", "model": config.to_dict(), "train": train,
         "data": {"dir": str(data), "data_id": made["data_id"]},
         "parallel": {"engine": "fsdp2", "world": world},
-        "checkpoint": {"every": 1 << 20, "keep": 1},
+        "checkpoint": {"every": 1 << 20, "keep": 1, "mode": "sync"},
     }  # fmt: skip
     ranks = [
         {"rank": rank, "node": "n0", "local_rank": rank, "scratch": str(folder / "scratch"),

@@ -50,6 +50,7 @@ def trainer(rise: Rise, plan: Plan, life: Life) -> Trainer:
         life=life,
         rank=rise.rank,
         group=dist.new_group(backend="gloo", timeout=rendezvous.TIMEOUT),
+        saving=dist.new_group(backend="gloo", timeout=rendezvous.TIMEOUT),
         device=here,
         engine=engine,
         optimizer=optimizer,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exa_cli.base import clock
+from exa_cli.base.files import is_full
 from exa_cli.runs.journal import Journal, writer_name
 from exa_train.metrics import Metrics
 from exa_train.plan import Life
@@ -18,12 +19,16 @@ TALK_S = 2.0
 
 
 class Chronicle:
-    """One life's record, kept by rank 0."""
+    """One life's record, kept by rank 0.
+
+    A full disk does not end training here: events wait in memory, metrics and lines are lost.
+    """
 
     def __init__(self, life: Life, rank: int, started: float) -> None:
         self._life, self._started, self._talked = life, started, float("-inf")
         self._journal: Journal | None = None
         self._metrics: Metrics | None = None
+        self._held: list[tuple[str, dict[str, Any]]] = []
         self.speaks = rank == 0
         if self.speaks:
             writer = writer_name(f"rank-{life.attempt}-{life.life}")
@@ -38,21 +43,41 @@ class Chronicle:
             )
 
     def tell(self, event: str, **fields: Any) -> None:
-        """A journal event, durable when this returns, and a line."""
-        if self._journal is not None:
-            self._journal.append(event, **fields)
-            self.say(f"{event} " + " ".join(f"{k}={v}" for k, v in fields.items()))
+        """A journal event, and a line. It is durable when this returns, unless the disk is full:
+        then it is written before the next one."""
+        try:
+            self.conclude(event, **fields)
+        except OSError as error:
+            if not is_full(error):
+                raise
+
+    def conclude(self, event: str, **fields: Any) -> None:
+        """An event on which the verdict about this life rests: durable, or OSError."""
+        if self._journal is None:
+            return
+        self.say(f"{event} " + " ".join(f"{k}={v}" for k, v in fields.items()))
+        self._held.append((event, fields))
+        while self._held:
+            kind, told = self._held[0]
+            self._journal.append(kind, **told)
+            del self._held[0]
 
     def say(self, text: str) -> None:
         """A line with the seconds since the process started."""
-        if self.speaks:
+        if not self.speaks:
+            return
+        try:
             print(f"[{clock.monotonic() - self._started:8.2f}] {text}", flush=True)
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def measure(self, step: int, values: Mapping[str, Any]) -> None:
         """Metrics of a step; every now and then a line of them."""
         if self._metrics is None:
             return
-        self._metrics.write(step, values)
+        if not self._metrics.write(step, values):
+            self.say(f"step {step}: the disk is full, so its metrics are lost")
         now = clock.monotonic()
         if now - self._talked >= TALK_S:
             self._talked = now

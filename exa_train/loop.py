@@ -15,19 +15,30 @@ import torch
 import torch.distributed as dist
 
 from exa_cli.base import clock
-from exa_cli.runs import claims
+from exa_cli.base.errors import ExaError
+from exa_cli.runs import claims, journal
+from exa_cli.runs.interrupts import History, history
 from exa_train import optim, state
 from exa_train import step as steps
-from exa_train.checkpoint import Keeper, Loaded, NoReadableCheckpoint, load, save
+from exa_train.checkpoint import (
+    Background,
+    Keeper,
+    Loaded,
+    NoReadableCheckpoint,
+    Target,
+    load,
+)
 from exa_train.chronicle import Chronicle
 from exa_train.device import Device
-from exa_train.faults import FINISHED, STOPPED, NothingToLoad, Superseded
+from exa_train.faults import FINISHED, STOPPED, BadNumbers, NothingToLoad, Superseded
 from exa_train.feed import Feed, Windows
 from exa_train.metrics import losses, rates, resident_bytes
 from exa_train.outside import Ear
+from exa_train.pace import Pace
 from exa_train.parallel import Engine
 from exa_train.plan import Life, Plan
 from exa_train.pulse import Pulse
+from exa_train.saves import Saves
 from exa_train.schedule import learning_rate
 from exa_train.step import Outcome
 from exa_train.validate import held_out_loss
@@ -43,12 +54,17 @@ class Speed:
 
 @dataclass
 class Trainer:
-    """Everything one rank trains with. ``step`` is the last finished optimizer step."""
+    """Everything one rank trains with. ``step`` is the last finished optimizer step.
+
+    ``group`` and ``saving`` are private gloo groups: what this thread and the one that saves
+    agree on with their likes.
+    """
 
     plan: Plan
     life: Life
     rank: int
     group: dist.ProcessGroup | None
+    saving: dist.ProcessGroup | None
     device: Device
     engine: Engine
     optimizer: torch.optim.Optimizer
@@ -82,27 +98,36 @@ def run(t: Trainer) -> int:
     if not t.finished:
         t.chronicle.open_metrics(t.step)
         t.chronicle.tell("training", step=t.step)
-        train(t, keeper)
+        train(t, saves_of(t, keeper))
     if not t.finished:
-        t.chronicle.tell("stopped", step=t.step, reason=t.ear.reason())
+        t.chronicle.conclude("stopped", step=t.step, reason=t.ear.reason())
         return STOPPED
-    t.chronicle.tell("done", step=t.step)
+    t.chronicle.conclude("done", step=t.step)
     return FINISHED
 
 
-def train(t: Trainer, keeper: Keeper) -> None:
+def train(t: Trainer, saves: Saves) -> None:
     """Step until the last one, or until a rank was asked to stop; either is committed."""
+    try:
+        take_steps(t, saves)
+    except BadNumbers:
+        saves.settle()  # what was begun before is good, or it was bad first and says so
+        raise
+
+
+def take_steps(t: Trainer, saves: Saves) -> None:
+    """The steps of `train`, each with what is due after it."""
     stopping = False
     while not (t.finished or stopping):
         outcome, record = take_step(t)
+        record |= saves.take_stall()
         stopping = outcome.stop and not t.finished
         validating = t.due(t.plan.train.validate_every) and not stopping
         if validating:
             record["held_out"] = validate(t)
         if validating or t.due(t.plan.train.log_every):
             t.chronicle.measure(t.step, record)
-        if t.due(t.plan.checkpoint.every) or stopping:
-            commit(t, keeper)
+        saves.at(t.step, last=t.finished or stopping)
 
 
 def take_step(t: Trainer) -> tuple[Outcome, dict[str, Any]]:
@@ -151,30 +176,29 @@ def validate(t: Trainer) -> float:
     return value
 
 
-def commit(t: Trainer, keeper: Keeper) -> None:
-    """Save this step, durable when this returns; then remove what it makes superfluous."""
-    t.pulse.beat("checkpoint", t.step)
-    saved = save(
-        state.tensors(t.engine, t.optimizer),
-        root=t.checkpoints,
-        step=t.step,
-        epoch=t.life.epoch,
-        meta=state.meta(t.plan, t.life, t.step),
-        group=t.group,
+def saves_of(t: Trainer, keeper: Keeper) -> Saves:
+    """What saves this life's steps, into the run's checkpoints."""
+    target = Target(keeper, t.life.epoch, t.saving)
+    return Saves(
+        t.plan.checkpoint,
+        Background(target, votes=t.group),
+        t.chronicle,
+        state=lambda: state.tensors(t.engine, t.optimizer),
+        meta=lambda step: state.meta(t.plan, t.life, step),
+        waiting=lambda: t.pulse.beat("checkpoint", t.step),
+        pace=Pace(t.plan.checkpoint, t.step, interrupts(t)),
     )
-    t.chronicle.tell(
-        "committed",
-        step=t.step,
-        name=saved.name,
-        epoch=t.life.epoch,
-        bytes=saved.bytes,
-        seconds=round(saved.seconds, 3),
-    )
-    kept = keeper.after_save(saved)
-    for fault in kept.faults:
-        t.chronicle.tell("read-back-failed", step=t.step, name=saved.name, reason=fault)
-    if kept.removed:
-        t.chronicle.tell("pruned", step=t.step, names=list(kept.removed))
+
+
+def interrupts(t: Trainer) -> History:
+    """What interrupted this run before. Only rank 0 is asked, and a journal that cannot be read
+    tells of none."""
+    if t.rank == 0 and t.plan.checkpoint.adaptive:
+        try:
+            return history(journal.read(t.life.run_dir, brief=True), t.life.attempt, t.life.life)
+        except (ExaError, OSError) as error:
+            t.chronicle.say(f"earlier interrupts are not known: {error}")
+    return History(0, 0.0)
 
 
 def resume(t: Trainer) -> Keeper:
@@ -220,6 +244,6 @@ def keeper_of(t: Trainer, verified: Iterable[str]) -> Keeper:
         t.checkpoints,
         keep=t.plan.checkpoint.keep,
         accepts=accepts,
-        group=t.group,
+        group=t.saving,
         verified=verified,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from exa_cli.base import clock
-from exa_cli.base.files import to_json
+from exa_cli.base.files import is_full, to_json
 from exa_train.step import Outcome
 
 
@@ -75,11 +75,27 @@ class Metrics:
         if size and os.pread(self._lines, 1, size - 1) != b"\n":
             os.write(self._lines, b"\n")
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """One line, whole, handed to the kernel before this returns; and its scalars as events."""
+    def write(self, step: int, values: Mapping[str, Any]) -> bool:
+        """One line, whole, handed to the kernel before this returns; and its scalars as events.
+
+        False on a full disk; then there is no line, and no half of one.
+        """
         record = {"step": step, **values, "t": clock.iso(), **self._stamp}
-        os.write(self._lines, to_json(record, indent=None).encode())
-        self._events.add(step, scalars(values))
+        whole = os.fstat(self._lines).st_size
+        try:
+            self._write(to_json(record, indent=None).encode())
+            self._events.add(step, scalars(values))
+        except OSError as error:
+            if not is_full(error):
+                raise
+            os.ftruncate(self._lines, whole)
+            return False
+        return True
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._lines, view) :]
 
     def close(self) -> None:
         os.close(self._lines)

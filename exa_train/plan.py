@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from exa_cli.arith import interval
 from exa_cli.spec.model import ModelConfig
 from exa_train.faults import LaunchFailed
 
@@ -65,10 +66,21 @@ class Parallel:
 
 @dataclass(frozen=True)
 class Saving:
-    """``plan.json`` → ``checkpoint``."""
+    """``plan.json`` → ``checkpoint``.
+
+    Attributes:
+        mode: async or sync.
+        adaptive: ``every`` is where the life begins; what it measures says how it goes on.
+        interrupt_s: seconds between interrupts until the run has seen one, by
+            ``interrupt_source``.
+    """
 
     every: int
     keep: int
+    mode: str = "async"
+    adaptive: bool = False
+    interrupt_s: float = interval.prior_s(nodes=1)
+    interrupt_source: str = interval.PRIOR_SOURCE
 
 
 @dataclass(frozen=True)
@@ -148,8 +160,10 @@ def _typed(path: Path, make: Any) -> Any:
 
 
 def _fields(cls: type[T], raw: dict[str, Any], **extra: Any) -> T:
-    """``cls`` from the keys it declares; keys of a newer exa are left alone."""
-    names = [f.name for f in dataclasses.fields(cls) if f.name not in extra]  # type: ignore[arg-type]
+    """``cls`` from the keys it declares. Keys of a newer exa are left alone; those that an older
+    one did not write have a default."""
+    known = [f for f in dataclasses.fields(cls) if f.name not in extra]  # type: ignore[arg-type]
+    names = [f.name for f in known if f.name in raw or f.default is dataclasses.MISSING]
     return cls(**{name: raw[name] for name in names}, **extra)
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from exa_cli.base import clock
-from exa_cli.base.files import to_json
+from exa_cli.base.files import is_full, to_json
 
 INTERVAL = 0.5
 """Seconds between two writes within a phase."""
@@ -17,6 +17,7 @@ class Pulse:
 
     It beats only when the rank's own code gets there: a beat from a thread of its own would
     vouch for a rank that hangs. Renamed into place, not fsynced: it means nothing after a crash.
+    A disk that is full takes no beat; whether that ends the run is for a save to find out.
     """
 
     def __init__(self, scratch: Path, rank: int) -> None:
@@ -32,5 +33,9 @@ class Pulse:
             return
         self._last, self._phase = now, phase
         record = {"t": clock.iso(), "phase": phase, "step": step}
-        self._tmp.write_text(to_json(record, indent=None))
-        os.replace(self._tmp, self._path)
+        try:
+            self._tmp.write_text(to_json(record, indent=None))
+            os.replace(self._tmp, self._path)
+        except OSError as error:
+            if not is_full(error):
+                raise

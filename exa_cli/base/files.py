@@ -7,12 +7,18 @@ reported as written is on the disk; one writer per file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a call failed for lack of space, or for a quota on it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def fsync_dir(path: Path) -> None:

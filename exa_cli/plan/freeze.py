@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from exa_cli.arith import families
+from exa_cli.arith import families, interval
 from exa_cli.base.errors import Invalid
 from exa_cli.plan.continuing import frozen
 from exa_cli.sites.batch import SitePolicy
@@ -105,7 +105,7 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
         "data": dataclasses.asdict(data),
         "train": train,
         "parallel": parallel,
-        "checkpoint": _checkpoint(run, why),
+        "checkpoint": _checkpoint(run, parallel["nodes"], why),
         "policy": {"stop_before_s": stop_before(run, why), **frozen(run.policy, machine.policy)},
         "env": dict(run.env),
         "why": why.reasons,
@@ -227,14 +227,22 @@ def _divides(train: dict[str, Any], world: int) -> None:
     )
 
 
-def _checkpoint(run: RunFile, why: _Why) -> dict[str, Any]:
+def _checkpoint(run: RunFile, nodes: int, why: _Why) -> dict[str, Any]:
+    asked = run.checkpoint
     every = why.choose(
         "checkpoint.every",
-        run.checkpoint.every,
+        asked.every,
         max(1, run.train.steps // 10),
-        "a tenth of the steps",
+        "a tenth of the steps at most; less as measured saves and interrupts ask for it",
     )
-    return {"every": every, "keep": run.checkpoint.keep}
+    return {
+        "every": every,
+        "keep": asked.keep,
+        "mode": asked.mode,
+        "adaptive": asked.every == AUTO,
+        "interrupt_s": round(interval.prior_s(nodes), 1),
+        "interrupt_source": interval.PRIOR_SOURCE,
+    }
 
 
 def stop_before(run: RunFile, why: _Why) -> int:

@@ -39,6 +39,7 @@ LAYOUT = (
     ("train", "validate_every"),
     ("checkpoint", "every"),
     ("checkpoint", "keep"),
+    ("checkpoint", "mode"),
     ("policy", "stop_before_s"),
 )
 """What is shown of plan.json, and in which order."""

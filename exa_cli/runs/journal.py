@@ -6,6 +6,7 @@ complete line; a line cut off by a kill is not an event, since the writer had no
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -47,14 +48,26 @@ class Journal:
         fsync_dir(self.path.parent)
 
     def append(self, event: str, **fields: Any) -> None:
-        """Record an event; it is on the disk when this returns. Raises OSError."""
+        """Record an event; it is on the disk when this returns.
+
+        Raises OSError, and then leaves no half line behind: the next event may be written.
+        """
         record = {"t": clock.iso(), "n": self._n, "event": event, **fields}
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        whole = os.fstat(self._fd).st_size
+        try:
+            self._write(line)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, whole)
+            raise
+        self._n += 1
+
+    def _write(self, line: bytes) -> None:
         view = memoryview(line)
         while view:
             view = view[os.write(self._fd, view) :]
         os.fsync(self._fd)
-        self._n += 1
 
     def close(self) -> None:
         os.close(self._fd)

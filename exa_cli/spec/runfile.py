@@ -208,10 +208,19 @@ class Checkpoint:
     """What is kept of it."""
 
     every: int | Auto = key(
-        AUTO, help="Steps between checkpoints; auto = a tenth of the steps.", minimum=1
+        AUTO,
+        help="Steps between checkpoints; auto = a tenth of the steps, and less as the measured "
+        "cost of a save and the run's interrupts ask for it.",
+        minimum=1,
     )
     keep: int = key(
         3, help="Verified checkpoints that are kept; the last one always is.", minimum=1
+    )
+    mode: str = key(
+        "async",
+        help="async = steps go on while a copy in host memory is written; sync = they wait, and "
+        "no memory is taken for a copy.",
+        choices=("async", "sync"),
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import Literal
 
 from exa_cli.base.errors import Damaged, ExaError
+from exa_cli.base.files import is_full
 
 Cause = Literal["disk-full", "bad-numbers", "rank-failure", "unknown"]
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CheckpointFailed(ExaError):
@@ -53,6 +52,6 @@ class Fault:
             cause = error.cause if isinstance(error, CheckpointFailed) else "unknown"
             return cls(cause, error.what, error.where, error.hint)
         if isinstance(error, OSError):
-            cause = "disk-full" if error.errno in _FULL else "unknown"
+            cause = "disk-full" if is_full(error) else "unknown"
             return cls(cause, error.strerror or str(error), error.filename)
         return cls("unknown", f"{type(error).__name__}: {error}")

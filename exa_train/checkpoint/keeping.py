@@ -13,7 +13,8 @@ from exa_cli.checkpoint import folder, manifest
 from exa_cli.checkpoint.prune import removals
 from exa_cli.checkpoint.read import open_data, scan_chunks
 from exa_cli.checkpoint.select import Accepts
-from exa_cli.checkpoint.verify import inspect, survey
+from exa_cli.checkpoint.verdict import Report
+from exa_cli.checkpoint.verify import inspect, survey, verify
 from exa_train.checkpoint.agree import Group, attempt
 from exa_train.checkpoint.saving import Saved
 
@@ -47,7 +48,7 @@ class Keeper:
         group: dist.ProcessGroup | None = None,
         verified: Iterable[str] = (),
     ) -> None:
-        self._root = root
+        self.root = root
         self._keep = keep
         self._accepts = accepts
         self._team = Group(group)
@@ -66,20 +67,52 @@ class Keeper:
         return self._team.leader_does(lambda: self._remove(saved.name))
 
     def _read_back(self, name: str) -> str | None:
-        _, fault = attempt(lambda: read_back(self._root / name, self._team.rank))
+        _, fault = attempt(lambda: read_back(self.root / name, self._team.rank))
         return f"{fault.where}: {fault.what}" if fault else None
 
     def _remove(self, newest: str) -> Kept:
         # Each rank saw its own file; here one rank sees all of them, from another node perhaps.
-        report = inspect(self._root / newest)
+        report = inspect(self.root / newest)
         if report.verdict != "good":
             return Kept((), (report.why,))
-        old = removals(
-            survey(self._root), keep=self._keep, verified=self._verified, accepts=self._accepts
-        )
+        return Kept(self._prune(survey(self.root)), ())
+
+    def _prune(self, reports: list[Report]) -> tuple[str, ...]:
+        old = removals(reports, keep=self._keep, verified=self._verified, accepts=self._accepts)
         for removal in old:
-            folder.remove(self._root, removal.name)
-        return Kept(tuple(removal.name for removal in old), ())
+            folder.remove(self.root, removal.name)
+        return tuple(removal.name for removal in old)
+
+    def make_room(self, epoch: int) -> tuple[str, ...]:
+        """Remove what is superfluous, after a save of ``epoch`` that met a full disk; its names.
+
+        That is what this and earlier epochs began and never committed, and what is older than
+        the newest ``keep`` checkpoints, which are read whole first if this life did not yet.
+        Collective; no save may be in flight. Raises CheckpointFailed when removing fails.
+        """
+        return self._team.leader_does(lambda: self._make_room(epoch))
+
+    def _make_room(self, epoch: int) -> tuple[str, ...]:
+        swept = folder.sweep_incomplete(self.root, epoch + 1)
+        reports = survey(self.root)
+        self._vouch(reports)
+        return (*swept, *self._prune(reports))
+
+    def _vouch(self, reports: list[Report]) -> None:
+        """Read checkpoints whole, the newest first, until as many as must stay are verified."""
+        good = [r for r in reports if r.verdict == "good" and self._counts(r)]
+        if len(good) <= self._keep:
+            return
+        sure = 0
+        for report in sorted(good, key=lambda r: r.age, reverse=True):
+            if report.name in self._verified or verify(self.root / report.name).verdict == "good":
+                self._verified.add(report.name)
+                sure += 1
+            if sure == self._keep:
+                return
+
+    def _counts(self, report: Report) -> bool:
+        return report.epoch is not None and self._accepts(report.name, report.epoch)
 
 
 def read_back(directory: Path, writer: int) -> None:

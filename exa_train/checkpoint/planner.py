@@ -7,9 +7,12 @@ Its default planners pass anything that is not a tensor through torch.save and t
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import torch
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import ReadItem, WriteItem, WriteItemType
 
 from exa_cli.base.errors import Invalid
@@ -23,10 +26,16 @@ class TensorSavePlanner(DefaultSavePlanner):
     """Plans the saving of ``dict[str, Tensor | DTensor]``.
 
     Plan caching stays off: it replays the first save's storage data, generation included.
+    ``copies`` are this rank's parts as they were when the save began (`staging.Stage`); shapes
+    and places still come from the state, which may have moved on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, copies: Mapping[str, torch.Tensor] | None = None) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+        self._copies = copies
+
+    def lookup_object(self, index: MetadataIndex) -> Any:
+        return super().lookup_object(index) if self._copies is None else self._copies[index.fqn]
 
     def transform_object(self, write_item: WriteItem, object: Any) -> Any:
         if write_item.type == WriteItemType.BYTE_IO:

@@ -39,6 +39,7 @@ class Saved:
 
     name: str
     step: int
+    epoch: int
     bytes: int
     seconds: float
 
@@ -53,6 +54,7 @@ def save(
     group: dist.ProcessGroup | None = None,
     generation: str | None = None,
     allow_nonfinite: bool = False,
+    copies: Mapping[str, torch.Tensor] | None = None,
 ) -> Saved:
     """Write ``state`` as a new directory of ``root`` and commit it; collective over ``group``.
 
@@ -68,6 +70,8 @@ def save(
             for the default group, or for this process alone.
         generation: hex; by default drawn anew, so saving a step again makes another directory.
         allow_nonfinite: commit although the state holds NaN or infinity.
+        copies: what is written in place of ``state``'s own values: this rank's parts by name,
+            as `exa_train.checkpoint.staging` took them; ``state`` may then change meanwhile.
 
     Raises CheckpointFailed, with the same words on every rank; then nothing was committed and
     what this rank wrote is removed (but see cause ``rank-failure``).
@@ -80,7 +84,7 @@ def save(
     job = _Job(root / name, step, drawn, epoch, meta, _layout(state, team.world), allow_nonfinite)
     writer = Writer(job.directory, Identity(drawn, step, team.rank), job.commit)
     try:
-        fault = _through_dcp(state, writer, team)
+        fault = _through_dcp(state, writer, TensorSavePlanner(copies), team)
         fault, stored = team.share((fault or next(iter(writer.faults), None), job.bytes))
     except CheckpointFailed:
         # A peer went silent, perhaps after rank 0 had committed: leave what has its name.
@@ -92,7 +96,7 @@ def save(
         with contextlib.suppress(OSError, CheckpointFailed):
             _discard(job.directory, writer, team)
         raise CheckpointFailed.because(fault)
-    return Saved(name, step, stored, clock.monotonic() - began)
+    return Saved(name, step, epoch, stored, clock.monotonic() - began)
 
 
 def _objection(state: Mapping[str, torch.Tensor], meta: dict[str, Any]) -> Fault | None:
@@ -111,14 +115,16 @@ def _check(state: Mapping[str, torch.Tensor], meta: dict[str, Any]) -> None:
         raise Invalid(f"meta is not JSON: {error}") from error
 
 
-def _through_dcp(state: Mapping[str, torch.Tensor], writer: Writer, team: Group) -> Fault | None:
+def _through_dcp(
+    state: Mapping[str, torch.Tensor], writer: Writer, planner: TensorSavePlanner, team: Group
+) -> Fault | None:
     """Run DCP's protocol. The fault, if any, is the same on all ranks, or only on rank 0."""
     try:
         with answered(), quiet(team):
             dcp.save(
                 dict(state),
                 storage_writer=writer,
-                planner=TensorSavePlanner(),
+                planner=planner,
                 process_group=team.process_group,
             )
     except CheckpointException as error:
@@ -128,10 +134,16 @@ def _through_dcp(state: Mapping[str, torch.Tensor], writer: Writer, team: Group)
 
 @contextlib.contextmanager
 def quiet(team: Group) -> Iterator[None]:
-    """Without DCP's warning that a process alone is alone."""
+    """Without DCP's warning that a process alone is alone.
+
+    Filters of warnings belong to all threads: several ranks, which save beside their training,
+    leave them as they are.
+    """
+    if not team.alone:
+        yield
+        return
     with warnings.catch_warnings():
-        if team.alone:
-            warnings.filterwarnings("ignore", message=".*torch.distributed is disabled.*")
+        warnings.filterwarnings("ignore", message=".*torch.distributed is disabled.*")
         yield
 
 
@@ -221,7 +233,8 @@ def _discard(directory: Path, writer: Writer, team: Group) -> None:
     """Remove a checkpoint that failed. The manifest, if rank 0 got that far, goes first: while
     it stands, so must the files."""
     team.leader_does(lambda: _withdraw(directory))
-    writer.discard(uncommitted=True)
+    with contextlib.suppress(OSError):  # the others wait for this rank below
+        writer.discard(uncommitted=True)
     team.gather(None)
     team.leader_does(lambda: folder.remove(directory.parent, directory.name))
 

@@ -57,6 +57,15 @@ def test_nothing_in_a_plan_is_left_to_decide():
     assert "auto" not in list(walk(plan()))
 
 
+def test_only_an_interval_that_was_left_open_adapts_to_what_is_measured():
+    open_ = plan(["resources.nodes=128", "parallel.ranks_per_node=1"])["checkpoint"]
+    assert (open_["every"], open_["mode"], open_["adaptive"]) == (80, "async", True)
+    assert open_["interrupt_s"] == pytest.approx(7.9 * 3600)
+    assert "arXiv:2410.21680" in open_["interrupt_source"]
+    given_ = plan(["checkpoint.every=80", "checkpoint.mode=sync"])["checkpoint"]
+    assert (given_["every"], given_["mode"], given_["adaptive"]) == (80, "sync", False)
+
+
 def test_the_model_takes_the_datas_vocabulary_and_the_runs_length():
     made = plan(["train.seq_len=4096"])
     assert made["model"]["vocab"] == 512 and made["model"]["max_seq"] >= 4096

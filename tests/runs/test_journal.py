@@ -1,5 +1,8 @@
 """Events survive; torn tails are not events; damage in the middle is never passed over."""
 
+import errno
+import os
+
 import pytest
 
 from exa_cli.base.errors import Damaged
@@ -48,3 +51,24 @@ def test_events_keep_their_fields_and_order(run_dir):
 
 def test_a_run_without_a_journal_has_no_events(tmp_path):
     assert journal.read(tmp_path) == []
+
+
+def test_an_event_that_a_full_disk_took_half_of_leaves_nothing_and_the_next_is_whole(
+    run_dir, monkeypatch
+):
+    real, room = os.write, [60]
+
+    def nearly_full(fd, data):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = real(fd, bytes(data)[: room[0]])
+        room[0] -= taken
+        return taken
+
+    with Journal(run_dir, "job-001-1-00") as writer:
+        monkeypatch.setattr(os, "write", nearly_full)
+        with pytest.raises(OSError, match="No space"):
+            writer.append("life", text="x" * 100)
+        monkeypatch.setattr(os, "write", real)
+        writer.append("done", step=1)
+    assert [(e.kind, e.n) for e in journal.read(run_dir)] == [("done", 0)]

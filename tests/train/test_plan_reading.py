@@ -30,6 +30,13 @@ def test_keys_of_a_newer_exa_are_left_alone(make_run: Callable[..., Run]) -> Non
     assert plan.read(run.begin_life())[0].train.steps == 10
 
 
+def test_a_plan_of_an_older_exa_saves_as_often_as_it_says(make_run: Callable[..., Run]) -> None:
+    run = make_run(every=4)
+    edit(run, lambda raw: raw.update(checkpoint={"every": 4, "keep": 2}))
+    found = plan.read(run.begin_life())[0].checkpoint
+    assert (found.every, found.keep, found.mode, found.adaptive) == (4, 2, "async", False)
+
+
 def edit(run: Run, change: Callable[[dict[str, Any]], object]) -> None:
     path = run.path / "plan.json"
     raw = json.loads(path.read_text())

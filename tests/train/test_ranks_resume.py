@@ -1,4 +1,7 @@
-"""A run that is killed anywhere and resumed ends with the same bits as one that was not."""
+"""A run that is killed anywhere and resumed ends with the same bits as one that was not.
+
+The one that is killed saves beside its training, the other one while it waits.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ def test_killed_and_resumed_is_bit_identical_to_uninterrupted(
         "model": {"top_k": top_k, **(WIDE_MODEL if wide else {})},
         "train": {**train, **(WIDE_BATCH if wide else {})},
     }
-    whole, broken = make_run("whole-0000", **options), make_run("broken-0000", **options)
+    whole = make_run("whole-0000", mode="sync", **options)
+    broken = make_run("broken-0000", **options)
     whole.finish()
     chance = random.Random()
     killed_somewhere(broken, chance, EVERY + 1, 22)

@@ -77,8 +77,10 @@ class Run:
     engine: str = "fsdp2"
     every: int = 5
     keep: int = 9
+    mode: str = "async"
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
     lives: int = 0
 
     def __post_init__(self) -> None:
@@ -96,7 +98,7 @@ class Run:
             "data": {"dir": str(self.data), "data_id": made["data_id"]},
             "train": {**TRAIN, **self.train},
             "parallel": {"engine": self.engine, "world": self.world},
-            "checkpoint": {"every": self.every, "keep": self.keep},
+            "checkpoint": {"every": self.every, "keep": self.keep, "mode": self.mode},
         }
         (self.path / "plan.json").write_text(json.dumps(plan))
 
@@ -144,7 +146,7 @@ class Run:
         launch = launch or self.begin_life()
         threads = str(self.train.get("threads", 1))
         command = [str(MPIEXEC), "-n", str(ranks or self.world), *rank_command(launch)]
-        return Ranks(command, self.folder, environment(OMP_NUM_THREADS=threads))
+        return Ranks(command, self.folder, environment(OMP_NUM_THREADS=threads, **self.environ))
 
     def finish(self) -> None:
         """Run a life to its end, which must be a good one."""

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 RANK_DEADLINE_S = 90
+SCENARIOS = ("ckpt_scenarios", "saves_scenarios")
 
 
 @dataclass(frozen=True)
 class Act:
-    """One scenario on ``world`` ranks, by its name in ``ckpt_scenarios``.
+    """One scenario on ``world`` ranks, by its name in one of ``SCENARIOS``.
 
     ``timeout_s`` is the process group's: how long a rank waits for another.
     """
@@ -81,7 +82,7 @@ def open_stage() -> Iterator[Stage]:
 
 def _serve() -> None:
     # Imported before the forks, which then have them for nothing; collectives pull in dynamo.
-    for module in ("ckpt_scenarios", "torch._dynamo", "torch.distributed.fsdp"):
+    for module in (*SCENARIOS, "torch._dynamo", "torch.distributed.fsdp"):
         importlib.import_module(module)
     importlib.import_module("torch").set_num_threads(1)
     for line in sys.stdin:
@@ -123,8 +124,19 @@ def _play_rank(folder: Path, wings: Path, act: Act, rank: int) -> Result:
     dist.init_process_group("gloo", store=store, rank=rank, world_size=act.world, timeout=timeout)
     group = dist.new_group(backend="gloo", timeout=timeout)
     place = ckpt_scenarios.Place(folder, rank, act.world, group)
-    result: Result = getattr(ckpt_scenarios, act.scenario)(place, **act.options)
+    (play,) = (
+        getattr(sys.modules[module], act.scenario)
+        for module in SCENARIOS
+        if act.scenario in _defined(module)
+    )
+    result: Result = play(place, **act.options)
     return result
+
+
+def _defined(module: str) -> set[str]:
+    """Names of the functions a module defines itself."""
+    found = vars(sys.modules[module]).items()
+    return {name for name, value in found if getattr(value, "__module__", None) == module}
 
 
 def _wait(pid: int) -> int:
