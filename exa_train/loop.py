@@ -243,6 +243,7 @@ def keeper_of(t: Trainer, verified: Iterable[str]) -> Keeper:
     return Keeper(
         t.checkpoints,
         keep=t.plan.checkpoint.keep,
+        parity_bytes=t.plan.checkpoint.parity_bytes,
         accepts=accepts,
         group=t.saving,
         verified=verified,

@@ -70,6 +70,7 @@ class Saving:
 
     Attributes:
         mode: async or sync.
+        parity_bytes: checkpoints up to this size get parity.
         adaptive: ``every`` is where the life begins; what it measures says how it goes on.
         interrupt_s: seconds between interrupts until the run has seen one, by
             ``interrupt_source``.
@@ -78,6 +79,7 @@ class Saving:
     every: int
     keep: int
     mode: str = "async"
+    parity_bytes: int = 0
     adaptive: bool = False
     interrupt_s: float = interval.prior_s(nodes=1)
     interrupt_source: str = interval.PRIOR_SOURCE

@@ -134,6 +134,8 @@ class Saves:
 
     def _tell_kept(self, outcome: Outcome, kept: Kept) -> None:
         assert outcome.saved is not None
+        if kept.unprotected:
+            self._chronicle.tell("unprotected", step=outcome.step, reason=kept.unprotected)
         for fault in kept.faults:
             name = outcome.saved.name
             self._chronicle.tell("read-back-failed", step=outcome.step, name=name, reason=fault)

@@ -18,7 +18,7 @@ from exa_cli.base.errors import ExaError
 from exa_cli.base.files import read_json
 from exa_cli.base.talk import say
 from exa_cli.checkpoint import folder, verify
-from exa_cli.job import end, epilogue, launch, lives
+from exa_cli.job import end, epilogue, launch, lives, mending
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
 from exa_cli.job.lives import Life
@@ -152,6 +152,7 @@ def _stopped_early(here: Allocation, notice: str) -> Seen:
 def _claim(here: Allocation, journal: Journal) -> Health | None:
     """Claim the next epoch and write down what ranks have to know. A refusal, or None."""
     run, back = here.run, lives.goes_back(here)
+    mending.repair_all(run.checkpoints, journal)
     aside: tuple[str, ...] = ()
 
     def accepted() -> tuple[str, ...]:

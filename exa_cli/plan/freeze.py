@@ -239,10 +239,15 @@ def _checkpoint(run: RunFile, nodes: int, why: _Why) -> dict[str, Any]:
         "every": every,
         "keep": asked.keep,
         "mode": asked.mode,
+        "parity_bytes": _PARITY_BYTES[asked.parity],
         "adaptive": asked.every == AUTO,
         "interrupt_s": round(interval.prior_s(nodes), 1),
         "interrupt_source": interval.PRIOR_SOURCE,
     }
+
+
+_PARITY_BYTES = {"auto": 4 * 10**9, "always": 1 << 62, "never": 0}
+"""Checkpoints up to this size get parity as they are saved."""
 
 
 def stop_before(run: RunFile, why: _Why) -> int:

@@ -222,6 +222,12 @@ class Checkpoint:
         "no memory is taken for a copy.",
         choices=("async", "sync"),
     )
+    parity: str = key(
+        AUTO,
+        help="Whether each checkpoint gets parity, from which damage is repaired; auto = up to "
+        "4 GB, which one process reads within seconds. exa ckpt protect makes it later.",
+        choices=(AUTO, "always", "never"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

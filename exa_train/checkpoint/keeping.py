@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch.distributed as dist
 
 from exa_cli.base.errors import Damaged
-from exa_cli.checkpoint import folder, manifest
+from exa_cli.checkpoint import folder, manifest, parity
 from exa_cli.checkpoint.prune import removals
 from exa_cli.checkpoint.read import open_data, scan_chunks
 from exa_cli.checkpoint.select import Accepts
@@ -24,11 +24,13 @@ class Kept:
     """What `Keeper.after_save` did.
 
     ``faults`` is empty when the new checkpoint was read back unchanged; else nothing was
-    removed, and the older ones are what a resume will take.
+    removed, and the older ones are what a resume will take. ``unprotected`` says why it has no
+    parity although it was to get some.
     """
 
     removed: tuple[str, ...]
     faults: tuple[str, ...]
+    unprotected: str | None = None
 
 
 class Keeper:
@@ -45,17 +47,20 @@ class Keeper:
         *,
         keep: int,
         accepts: Accepts,
+        parity_bytes: int = 0,
         group: dist.ProcessGroup | None = None,
         verified: Iterable[str] = (),
     ) -> None:
         self.root = root
         self._keep = keep
+        self._parity_bytes = parity_bytes
         self._accepts = accepts
         self._team = Group(group)
         self._verified = set(verified)
 
     def after_save(self, saved: Saved) -> Kept:
-        """Read ``saved`` back, each rank its own file; then remove what is not needed any more.
+        """Read ``saved`` back, each rank its own file; then give it parity, and remove what is not
+        needed any more.
 
         Collective. Raises CheckpointFailed when a peer is lost or removing fails.
         """
@@ -64,11 +69,18 @@ class Keeper:
         if faults:
             return Kept((), faults)
         self._verified.add(saved.name)
-        return self._team.leader_does(lambda: self._remove(saved.name))
+        return self._team.leader_does(lambda: self._look_after(saved))
 
     def _read_back(self, name: str) -> str | None:
         _, fault = attempt(lambda: read_back(self.root / name, self._team.rank))
         return f"{fault.where}: {fault.what}" if fault else None
+
+    def _look_after(self, saved: Saved) -> Kept:
+        fault = None
+        if saved.bytes <= self._parity_bytes:
+            _, fault = attempt(lambda: parity.protect(self.root / saved.name))
+        kept = self._remove(saved.name)
+        return replace(kept, unprotected=fault.what if fault else None)
 
     def _remove(self, newest: str) -> Kept:
         # Each rank saw its own file; here one rank sees all of them, from another node perhaps.

@@ -16,16 +16,23 @@ def journal(run, pattern, kind):
     return [e for e in map(json.loads, lines) if e["event"] == kind]
 
 
-@pytest.fixture
-def broken_off(exa):
-    """A run whose supervisor was killed after two checkpoints; its checkpoints, oldest first."""
-    exa.submit("cut", settings={"train.steps": 4000, "checkpoint.every": 4})
+def cut_off(exa, parity):
+    """A run whose supervisor was killed after two checkpoints; these, oldest first."""
+    settings = {"train.steps": 4000, "checkpoint.every": 4, "checkpoint.parity": parity}
+    exa.submit("cut", settings=settings)
     run = exa.run_dir("cut")
-    exa.wait_until(lambda: len(list((run / "checkpoints").glob("step-*/MANIFEST.json"))) >= 2)
+    saved = "parity-*" if parity == "always" else "MANIFEST.json"
+    exa.wait_until(lambda: len(list((run / "checkpoints").glob(f"step-*/{saved}"))) >= 2)
     for process in processes(run, "exa_cli job"):
         proc.send(process, signal.SIGKILL)
     exa.settle("cut")
-    return run, sorted(p.parent for p in (run / "checkpoints").glob("step-*/MANIFEST.json"))
+    return run, sorted(p.parent for p in (run / "checkpoints").glob(f"step-*/{saved}"))
+
+
+@pytest.fixture
+def broken_off(exa):
+    """One whose checkpoints have no parity."""
+    return cut_off(exa, "never")
 
 
 def flip_a_bit(folder):
@@ -69,3 +76,20 @@ def test_when_every_manifest_is_damaged_resume_refuses_and_submits_nothing(exa, 
         (folder / "MANIFEST.json").write_text("{}")
     assert "--force" in exa("resume", "cut", expect=7).stderr
     assert not (run / "attempts/002").exists()
+
+
+def test_with_parity_a_flipped_bit_is_repaired_before_the_run_goes_on(exa):
+    run, folders = cut_off(exa, "always")
+    newest = folders[-1]
+    before = {p.name: p.read_bytes() for p in newest.glob("data-*.exa")}
+    flip_a_bit(newest)
+    (found,) = [
+        v for v in exa.json("ckpt", "verify", "cut", expect=9)["checkpoints"]
+        if v["verdict"] == "repairable"
+    ]  # fmt: skip
+    assert found["damaged"][0]["file"].startswith("data-")
+    exa("resume", "cut")
+    assert loaded(exa, run, "002")["name"] == newest.name
+    assert {p.name: p.read_bytes() for p in newest.glob("data-*.exa")} == before
+    (told,) = journal(run, "job-002-*", "repaired")
+    assert told["name"] == newest.name
