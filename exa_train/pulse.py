@@ -32,7 +32,7 @@ class Pulse:
         if phase == self._phase and now - self._last < INTERVAL:
             return
         self._last, self._phase = now, phase
-        record = {"t": clock.iso(), "phase": phase, "step": step}
+        record = {"t": clock.iso(), "phase": phase, "step": step, "pid": os.getpid()}
         try:
             self._tmp.write_text(to_json(record, indent=None))
             os.replace(self._tmp, self._path)

@@ -175,6 +175,18 @@ def stat(pid: int) -> Stat | None:
     return Stat(fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
 
 
+def waiting(pid: int) -> str:
+    """What the kernel says a process does now: its state, and where in the kernel it waits, as
+    far as we may read that (proc_pid_status(5), proc_pid_wchan(5), proc_pid_syscall(5))."""
+    told = []
+    for name in ("wchan", "syscall", "status"):
+        try:
+            told.append(f"{name}: {(PROC / str(pid) / name).read_text().strip()}")
+        except OSError as error:
+            told.append(f"{name}: {error.strerror}")
+    return "\n".join(told) + "\n"
+
+
 def identify(pid: int) -> Process | None:
     """Which process has this pid now, or None. A zombie is still that process."""
     found = stat(pid)

@@ -28,7 +28,7 @@ from exa_cli.base.files import read_json
 from exa_cli.job import node
 from exa_cli.job.node import Post
 from exa_cli.job.notice import Notice
-from exa_cli.job.posts import Sign, put_sign, read_posts, sign_file, tidy_ordered
+from exa_cli.job.posts import Sign, put_sign, read_posts, sign_file, stacks_ordered, tidy_ordered
 from exa_cli.runs import claims
 from exa_cli.schedulers import inside
 
@@ -86,7 +86,12 @@ class Agent:
 
     def watch(self) -> tuple[int, ...] | None:
         """Give signs until told to tidy; the ranks whose logs to keep. None: leave as it is."""
+        dumped = False
         while (keep := tidy_ordered(self.folder)) is None:
+            if not dumped and stacks_ordered(self.folder):
+                dumped = True
+                with contextlib.suppress(OSError):
+                    node.dump_stacks([self.post], self.folder)
             if os.getppid() != self.parent:
                 return None
             if self.fenced():

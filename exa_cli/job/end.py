@@ -41,7 +41,7 @@ class Wish:
         return "SIGTERM" if was_cancelled(self._here) else None
 
 
-def gather(here: Allocation, status: int, reason: str | None) -> Seen:
+def gather(here: Allocation, status: int, reason: str | None, hang: str | None = None) -> Seen:
     """Everything the classifier looks at, but for what the nodes say at their `farewell`."""
     mine = list(_own_events(here))
     kinds = {event.kind for event in mine}
@@ -50,6 +50,7 @@ def gather(here: Allocation, status: int, reason: str | None) -> Seen:
     words = launcher_words(text)
     return Seen(
         done="done" in kinds,
+        hang=hang,
         cancelled=reason == "cancelled" or was_cancelled(here),
         rank_errors=tuple(_rank_errors(here.folder)),
         memory_kill=status != 0 and killed_for_memory(text),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exa_cli.base import marks, proc
-from exa_cli.base.files import read_json
+from exa_cli.base.files import read_json, write_text
 from exa_cli.job import layout
 from exa_cli.job import sweep as sweeps
 from exa_cli.sites.paths import make_private
@@ -120,6 +121,18 @@ def heartbeat(scratch: Path, rank: int) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return beat
+
+
+def dump_stacks(posts: Sequence[Post], folder: Path) -> None:
+    """Have every rank here write down its stacks, and write down what the kernel says of it: a
+    rank that is stopped, or waits in the kernel, writes none itself."""
+    for post in posts:
+        for rank, beat in beats(post).items():
+            process = proc.identify(beat["pid"]) if "pid" in beat else None
+            if process and proc.environment(process.pid).get(marks.RUN_DIR) == str(post.run_dir):
+                words = proc.waiting(process.pid)
+                write_text(folder / "stacks" / f"{rank:06d}.kernel.txt", words)
+                proc.send(process, signal.SIGUSR1)
 
 
 def newest_step(beats: Mapping[int, Mapping[str, Any]]) -> int | None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ TIDY_S = 30.0
 _LEAVE_S = 2.0
 _POLL_S = 0.2
 _READ_S = 1.0
+_FRESH_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,14 @@ class Glance:
     Attributes:
         notice: a signal from the batch system that a node got, by name.
         silent: nodes whose agents gave no sign for `SILENT_S`.
+        beats: the last heartbeat of each rank; empty when this look did not read them.
+        heard: the ranks of whose node a sign is new.
     """
 
     notice: str | None = None
     silent: tuple[str, ...] = ()
+    beats: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    heard: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ class Nodes(Protocol):
     def look(self) -> Glance:
         """What is new; called at every tick while ranks run."""
 
+    def stacks(self) -> None:
+        """Have every rank write down its stacks, without waiting for it."""
+
     def tidy(self, keep: Sequence[int]) -> Farewell:
         """Save these ranks' logs and leave every node as it was found, as far as it answers."""
 
@@ -84,6 +92,7 @@ class Here:
     def __init__(self, own: Sequence[Post], folder: Path) -> None:
         self.posts, self.folder = own, folder
         self.kills = node.memory_kills()
+        self._read = float("-inf")
 
     def sweep(self) -> node.Swept:
         return node.sweep(self.posts)
@@ -95,7 +104,15 @@ class Here:
 
     def look(self) -> Glance:
         node.note_segments(self.posts)
-        return Glance()
+        now = clock.monotonic()
+        if now - self._read < _READ_S:
+            return Glance()
+        self._read = now
+        beats = {rank: beat for post in self.posts for rank, beat in node.beats(post).items()}
+        return Glance(beats=beats, heard=frozenset(beats))
+
+    def stacks(self) -> None:
+        node.dump_stacks(self.posts, self.folder)
 
     def tidy(self, keep: Sequence[int]) -> Farewell:
         beats = {rank: beat for post in self.posts for rank, beat in node.beats(post).items()}
@@ -204,7 +221,14 @@ class Agents:
         notices = [sign.notice for sign in self.ear.signs.values() if sign.notice]
         lost = set(silent(self.ear.since, now)) - self.told_silent
         self.told_silent |= lost
-        return Glance(next(iter(notices), None), tuple(sorted(lost)))
+        signs = self.ear.signs
+        beats = {rank: beat for sign in signs.values() for rank, beat in sign.ranks.items()}
+        fresh = [n for n, t in self.ear.since.items() if n in signs and now - t < _FRESH_S]
+        heard = frozenset(rank for name in fresh for rank in signs[name].ranks)
+        return Glance(next(iter(notices), None), tuple(sorted(lost)), beats, heard)
+
+    def stacks(self) -> None:
+        posts.order_stacks(self.folder)
 
     def tidy(self, keep: Sequence[int]) -> Farewell:
         if self.launcher is not None:

@@ -141,6 +141,15 @@ def read_sign(folder: Path, node: str) -> Sign | None:
         return None
 
 
+def order_stacks(folder: Path) -> None:
+    """Tell the agents to have their ranks write down their stacks."""
+    write_json(folder / "stacks.json", {"schema": 1})
+
+
+def stacks_ordered(folder: Path) -> bool:
+    return (folder / "stacks.json").exists()
+
+
 def tidy_file(folder: Path) -> Path:
     return folder / "tidy.json"
 

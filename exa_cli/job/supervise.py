@@ -21,12 +21,14 @@ from exa_cli.checkpoint import folder, verify
 from exa_cli.job import end, epilogue, launch, lives, mending
 from exa_cli.job import program as programs
 from exa_cli.job.allocation import Allocation, open_allocation
+from exa_cli.job.hang import HangWatch, Settings, sizes, wait_for_stacks
 from exa_cli.job.lives import Life
 from exa_cli.job.node import Swept
 from exa_cli.job.nodes import Nodes
 from exa_cli.job.notice import Notice
 from exa_cli.job.watch import Watch, stop_reason
 from exa_cli.policy.cause import Ended, Health, Seen, classify
+from exa_cli.policy.hang import Hang
 from exa_cli.policy.next import Then
 from exa_cli.runs import journal as journals
 from exa_cli.runs.claims import Claim, claim_next
@@ -214,11 +216,14 @@ def _prepare(here: Allocation, nodes: Nodes, journal: Journal) -> Health | None:
 
 def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice) -> Seen:
     watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
-    wish = end.Wish(here)
+    wish, hangs = end.Wish(here), _hang_watch(here)
 
     def look() -> None:
         glance = nodes.look()
         notice.take(glance.notice or wish.notice())
+        if glance.beats and hangs and watch.hang is None:
+            found = hangs.look(glance.beats, glance.heard)
+            watch.hang = _hung(here, nodes, found, journal) if found else None
         for node in glance.silent:
             journal.append("silent", node=node)
             say(f"the agent on {node} gives no sign any more; its ranks go on")
@@ -229,7 +234,29 @@ def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice)
         status = watch.until_end(ranks, look)
     if here.own_program:
         programs.settle(here, journal, status, watch.reason, before)
-    return end.gather(here, status, watch.reason)
+    return end.gather(here, status, watch.reason, watch.hang)
+
+
+def _hang_watch(here: Allocation) -> HangWatch | None:
+    """What looks for hangs; None where the policy wants none, or nothing is known of progress."""
+    asked = here.plan["policy"].get("hang")
+    if asked is None or not asked["watch"] or here.own_program:
+        return None
+    return HangWatch(Settings(asked["fixed_s"], asked["floor_s"]), here.run.checkpoints)
+
+
+def _hung(here: Allocation, nodes: Nodes, found: Hang, journal: Journal) -> str:
+    """Have the ranks write down where they stand, before they are ended; what is to be said."""
+    folder, ranks = here.folder / "stacks", range(here.world)
+    say(f"hang: {found.words}; saving the stacks of all ranks")
+    before = sizes(folder, ranks)
+    nodes.stacks()
+    mute = wait_for_stacks(folder, ranks, before)
+    words = found.words
+    if mute:
+        words += f"; no stack from rank {', '.join(map(str, mute))}: stopped, or in the kernel"
+    journal.append("hung", reason=words, ranks=mute or list(found.ranks))
+    return words
 
 
 def _say_swept(swept: Swept) -> None:

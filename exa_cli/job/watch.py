@@ -41,7 +41,8 @@ def stop_reason(limits: Limits, notice: str | None, cancelled: bool, now: float)
 
 
 class Watch:
-    """One life's watch. ``reason`` is why the ranks were asked to stop, if they were."""
+    """One life's watch. ``reason`` is why the ranks were asked to stop, if they were; ``hang`` is
+    set by who finds that they hang, and ends their launcher."""
 
     def __init__(self, folder: Path, limits: Limits, notice: Notice, was_cancelled: Any) -> None:
         self.folder = folder
@@ -49,6 +50,7 @@ class Watch:
         self.notice = notice
         self.was_cancelled = was_cancelled
         self.reason: str | None = None
+        self.hang: str | None = None
 
     def tick(self) -> None:
         """Pass a notice on to the ranks, once."""
@@ -66,5 +68,7 @@ class Watch:
         while (status := launcher.poll()) is None:
             self.tick()
             each_tick()
+            if self.hang:
+                launcher.kill()
             time.sleep(TICK_S)
         return status

@@ -141,6 +141,7 @@ def machine(profile: SiteProfile) -> Machine:
         bindings=profile.binding,
         hardware=Hardware(node, profile.device),
         policy=profile.policy,
+        hang_floor_s=profile.failures.hang_floor_s,
     )
 
 

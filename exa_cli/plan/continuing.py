@@ -8,7 +8,7 @@ from typing import Any
 from exa_cli.base.errors import Invalid
 from exa_cli.sites.batch import Preemption, Queue, SitePolicy
 from exa_cli.spec import times
-from exa_cli.spec.declare import AUTO, UNKNOWN
+from exa_cli.spec.declare import AUTO, UNKNOWN, Unknown
 from exa_cli.spec.ends import AFTER, Means
 from exa_cli.spec.runfile import Policy
 
@@ -25,7 +25,20 @@ class Way:
     reason: str
 
 
-def frozen(run: Policy, site: SitePolicy) -> dict[str, Any]:
+HANG_FLOOR_S = 60.0
+"""What healthy ranks may stand still for where the site does not say: parallel filesystems pause
+for tens of seconds when a server fails over."""
+
+
+def hang(run: Policy, floor_s: float | Unknown) -> dict[str, Any]:
+    """Whether hangs are looked for, a step's limit if the user gives one, and the least that is
+    learnt, in seconds."""
+    fixed = None if run.hang in (AUTO, "never") else float(times.seconds(run.hang))
+    floor = HANG_FLOOR_S if floor_s == UNKNOWN else float(floor_s)
+    return {"watch": run.hang != "never", "fixed_s": fixed, "floor_s": floor}
+
+
+def frozen(run: Policy, site: SitePolicy, hang_floor_s: float | Unknown) -> dict[str, Any]:
     """What plan.json says of the policy: every value settled, the run file's word before the
     site's, that before exa's. Seconds, node-hours."""
     return {
@@ -35,6 +48,7 @@ def frozen(run: Policy, site: SitePolicy) -> dict[str, Any]:
         "backoff_s": times.seconds(run.backoff),
         "node_hours": None if run.node_hours == "none" else run.node_hours,
         "shrink": run.shrink,
+        "hang": hang(run, hang_floor_s),
         "chain": run.chain,
     }
 

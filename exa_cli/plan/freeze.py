@@ -18,7 +18,7 @@ from exa_cli.sites.batch import SitePolicy
 from exa_cli.sites.binding import NOTHING_KNOWN, Hardware, choose, threads
 from exa_cli.sites.machine import Binding
 from exa_cli.spec import times
-from exa_cli.spec.declare import AUTO
+from exa_cli.spec.declare import AUTO, UNKNOWN, Unknown
 from exa_cli.spec.model import ModelConfig
 from exa_cli.spec.runfile import RunFile
 
@@ -37,7 +37,7 @@ class Machine:
 
     ``cores`` is the number of cores a node gives to its ranks, ``bf16`` whether its device has
     units for bf16; None when unknown. ``bindings`` are the site's, for its ``hardware``;
-    ``policy`` is its word on what follows an end.
+    ``policy`` is its word on what follows an end, ``hang_floor_s`` on what is no hang.
     """
 
     nodes: int
@@ -47,6 +47,7 @@ class Machine:
     bindings: tuple[Binding, ...] = ()
     hardware: Hardware = NOTHING_KNOWN
     policy: SitePolicy = NO_WORD
+    hang_floor_s: float | Unknown = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> 
         "program": {"argv": list(run.train.command), "directory": folder},
         "train": {"steps": run.train.steps, "threads": per_rank},
         "parallel": {key: value for key, value in parallel.items() if key != "engine"},
-        "policy": {"stop_before_s": stop_before(run, why), **frozen(run.policy, machine.policy)},
+        "policy": {"stop_before_s": stop_before(run, why), **_policy(run, machine)},
         "env": dict(run.env),
         "why": why.reasons,
     }
@@ -106,10 +107,14 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
         "train": train,
         "parallel": parallel,
         "checkpoint": _checkpoint(run, parallel["nodes"], why),
-        "policy": {"stop_before_s": stop_before(run, why), **frozen(run.policy, machine.policy)},
+        "policy": {"stop_before_s": stop_before(run, why), **_policy(run, machine)},
         "env": dict(run.env),
         "why": why.reasons,
     }
+
+
+def _policy(run: RunFile, machine: Machine) -> dict[str, Any]:
+    return frozen(run.policy, machine.policy, machine.hang_floor_s)
 
 
 def model(run: RunFile, vocab: int) -> ModelConfig:

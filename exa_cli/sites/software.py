@@ -184,6 +184,13 @@ class Failures(Sourced):
         (), help="Lines that follow another node's death, and accuse nobody."
     )
     spares: str | None = key(None, help="What users here do about spare nodes, in a line.")
+    hang_floor_s: float | Unknown = key(
+        UNKNOWN,
+        help="What healthy ranks may stand still for at most, as its filesystems do at times; "
+        "unknown = a minute.",
+        unit="seconds",
+        minimum=1,
+    )
     between_s: float | Unknown = key(
         UNKNOWN, help="Mean time between interrupts of a large job.", unit="seconds", minimum=0
     )

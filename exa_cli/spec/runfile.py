@@ -42,6 +42,12 @@ def _words(argv: tuple[str, ...]) -> str | None:
     return None
 
 
+def _never_or_time(text: str) -> str | None:
+    if text in (AUTO, "never") or (re.fullmatch(times.PATTERN, text) and times.seconds(text)):
+        return None
+    return f'neither "never" nor {times.FORM}'
+
+
 def _whole_lines(text: str) -> str | None:
     if found := [c for c in text if c in _NO_LINE]:
         return f"{found[0]!r} cannot stand in a script"
@@ -264,6 +270,12 @@ class Policy:
     )
     node_hours: float | No = key(
         "none", help="What the run may use in all.", unit="node-hours", minimum=0
+    )
+    hang: str | Auto = key(
+        AUTO,
+        help='How long a step may stand still before its ranks are ended as hung; "never" = as '
+        "long as it likes; auto = three times the 99th percentile of the run's own steps.",
+        check=_never_or_time,
     )
     shrink: bool = key(
         False,

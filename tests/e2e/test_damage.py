@@ -21,12 +21,16 @@ def cut_off(exa, parity):
     settings = {"train.steps": 4000, "checkpoint.every": 4, "checkpoint.parity": parity}
     exa.submit("cut", settings=settings)
     run = exa.run_dir("cut")
-    saved = "parity-*" if parity == "always" else "MANIFEST.json"
-    exa.wait_until(lambda: len(list((run / "checkpoints").glob(f"step-*/{saved}"))) >= 2)
+    saved = "exa-parity/INDEX.json" if parity == "always" else "MANIFEST.json"
+
+    def whole():
+        return sorted(p for p in run.glob("checkpoints/step-*") if (p / saved).exists())
+
+    exa.wait_until(lambda: len(whole()) >= 2)
     for process in processes(run, "exa_cli job"):
         proc.send(process, signal.SIGKILL)
     exa.settle("cut")
-    return run, sorted(p.parent for p in (run / "checkpoints").glob(f"step-*/{saved}"))
+    return run, whole()
 
 
 @pytest.fixture

@@ -123,3 +123,19 @@ def test_a_spent_budget_ends_a_run(exa):
     answer = exa.settle("dear")
     assert (answer["state"], answer["cause"]) == ("failed", "rank-failure")
     assert "node-hours are used" in answer["next"]["reason"]
+
+
+def test_a_stopped_rank_is_found_named_and_replaced_with_all_stacks_saved(exa):
+    exa.submit("stuck", settings={"policy.hang": '"00:00:08"'})
+    run = trained(exa, "stuck", 6)
+    victim = processes(run, "exa_train")[0]
+    proc.send(victim, signal.SIGSTOP)
+    answer = exa.settle("stuck")
+    assert (answer["state"], answer["attempts"][0]["lives"]) == ("done", 2)
+    (life, _) = exa.json("report", "stuck")["lives"]
+    assert life["cause"] == "hang"
+    assert "no stack from rank" in life["evidence"][0]
+    stacks = run / "attempts/001/lives/1/stacks"
+    assert sum(p.stat().st_size > 0 for p in stacks.glob("00000?.txt")) == 1
+    assert "State:\tT (stopped)" in "".join(p.read_text() for p in stacks.glob("*.kernel.txt"))
+    assert not proc.alive(victim)

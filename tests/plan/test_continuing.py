@@ -3,7 +3,7 @@
 import pytest
 
 from exa_cli.base.errors import Invalid
-from exa_cli.plan.continuing import asked_for, frozen, way
+from exa_cli.plan.continuing import HANG_FLOOR_S, asked_for, frozen, hang, way
 from exa_cli.sites.batch import Preemption, Queue, SitePolicy
 from exa_cli.spec.ends import AFTER
 from exa_cli.spec.runfile import Policy
@@ -49,13 +49,19 @@ def test_each_row_of_the_table(asked, kind, says, queue, means):
 
 def test_the_run_files_word_comes_before_the_sites_and_that_before_exas():
     profile = SitePolicy(resubmit="watch", on={"hang": "stop", "unknown": "stop"})
-    made = frozen(Policy(on={"hang": "resume"}), profile)
+    made = frozen(Policy(on={"hang": "resume"}), profile, 60.0)
     assert made["on"] == {**AFTER, "unknown": "stop"}
     assert asked_for(Policy(), profile) == "watch"
     assert asked_for(Policy(resubmit="never"), profile) == "never"
 
 
 def test_a_frozen_policy_has_numbers():
-    made = frozen(Policy(backoff="00:01:00", node_hours=2.5), SitePolicy())
+    made = frozen(Policy(backoff="00:01:00", node_hours=2.5), SitePolicy(), 60.0)
     assert (made["backoff_s"], made["node_hours"]) == (60, 2.5)
-    assert frozen(Policy(), SitePolicy())["node_hours"] is None
+    assert frozen(Policy(), SitePolicy(), 60.0)["node_hours"] is None
+
+
+def test_a_limit_of_the_user_is_fixed_and_the_sites_floor_is_the_least_that_is_learnt():
+    assert hang(Policy(hang="00:02:00"), 90.0) == {"watch": True, "fixed_s": 120, "floor_s": 90}
+    assert hang(Policy(), "unknown") == {"watch": True, "fixed_s": None, "floor_s": HANG_FLOOR_S}
+    assert not hang(Policy(hang="never"), "unknown")["watch"]
