@@ -91,6 +91,7 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
     parallel = _parallel(run, machine, why)
     train = _train(run, machine, parallel, why)
     _divides(train, parallel["world"])
+    checkpoint = _checkpoint(run, why)
     return {
         "schema": 1,
         "run": run_id,
@@ -98,8 +99,8 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
         "data": dataclasses.asdict(data),
         "train": train,
         "parallel": parallel,
-        "checkpoint": _checkpoint(run, why),
-        "policy": {"stop_before_s": stop_before(run, why)},
+        "checkpoint": checkpoint,
+        "policy": _policy(run, checkpoint["every"], why),
         "env": dict(run.env),
         "why": why.reasons,
     }
@@ -228,6 +229,22 @@ def _checkpoint(run: RunFile, why: _Why) -> dict[str, Any]:
         "a tenth of the steps",
     )
     return {"every": every, "keep": run.checkpoint.keep}
+
+
+def _policy(run: RunFile, saved_every: int, why: _Why) -> dict[str, Any]:
+    asked = run.policy
+    compare = why.choose(
+        "policy.compare_every",
+        asked.compare_every,
+        saved_every,
+        "as often as a checkpoint is made, and right before it",
+    )
+    return {
+        "stop_before_s": stop_before(run, why),
+        "bad_step": asked.bad_step,
+        "skip_at_most": asked.skip_at_most,
+        "compare_every": compare,
+    }
 
 
 def stop_before(run: RunFile, why: _Why) -> int:

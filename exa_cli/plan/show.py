@@ -40,6 +40,8 @@ LAYOUT = (
     ("checkpoint", "every"),
     ("checkpoint", "keep"),
     ("policy", "stop_before_s"),
+    ("policy", "bad_step"),
+    ("policy", "compare_every"),
 )
 """What is shown of plan.json, and in which order."""
 

@@ -125,10 +125,12 @@ def _save(
     )
 
 
-def loaded(place: Place, candidates: list[str], how: str = "rows", scale: int = 1) -> Result:
+def loaded(
+    place: Place, candidates: list[str], how: str = "rows", scale: int = 1, **more: Any
+) -> Result:
     """Load and compare with what the checkpoint's step must be."""
     state = blank(spread(whole(0, scale), how, place.world))
-    found = load(state, root=place.root, candidates=candidates, group=place.group)
+    found = load(state, root=place.root, candidates=candidates, group=place.group, **more)
     if found is None:
         return {"name": None}
     right = same(state, spread(whole(found.step, scale), how, place.world))
@@ -141,6 +143,22 @@ def loaded(place: Place, candidates: list[str], how: str = "rows", scale: int = 
         "nonfinite": list(found.nonfinite),
         "skipped": [[one.name, one.reason] for one in found.skipped],
     }
+
+
+def loaded_with_a_check(place: Place, candidates: list[str], rank: int) -> Result:
+    """One rank finds a fault in its part of step 20, which it can only see once it was read."""
+    state = blank(spread(whole(0), "rows", place.world))
+    newer = spread(whole(20), "rows", place.world)
+
+    def check(found: Any, meta: dict[str, Any]) -> list[str]:
+        assert meta["data"]["next_sequence"] in (40, 80)
+        return ["model.w is odd"] if place.rank == rank and same(found, newer) else []
+
+    found = load(state, root=place.root, candidates=candidates, group=place.group, check=check)
+    assert found is not None
+    right = same(state, spread(whole(found.step), "rows", place.world))
+    skipped = [[one.name, one.reason] for one in found.skipped]
+    return {"name": found.name, "right": right, "skipped": skipped}
 
 
 def load_refused(place: Place, candidates: list[str], how: str = "rows") -> Result:
