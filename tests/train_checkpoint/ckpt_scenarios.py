@@ -161,6 +161,40 @@ def loaded_with_a_check(place: Place, candidates: list[str], rank: int) -> Resul
     return {"name": found.name, "right": right, "skipped": skipped}
 
 
+def replicas_on_a_mesh(place: Place, ill: int) -> Result:
+    """Three copies of two shards; a bit of two tensors of one rank is flipped, and mended."""
+    from exa_train import replicas
+    from exa_train.checkpoint.agree import Group
+    from exa_train.replicas import Report
+
+    mesh = init_device_mesh("cpu", (3, 2), mesh_dim_names=("replicate", "shard"))
+    state = {
+        fqn: value if value.dim() == 0 else distribute_tensor(value, mesh, [Replicate(), Shard(0)])
+        for fqn, value in whole(1).items()
+    }
+    if place.rank == ill:
+        for fqn in ("model.big", "model.bf16"):
+            local(state[fqn]).reshape(-1).view(torch.uint8)[-1] ^= 1
+    team = Group(place.group)
+
+    def look() -> tuple[dict[str, int], list[Report]]:
+        each = replicas.digests(state)
+        mine = Report(replicas.part_of(state), replicas.digest_of(each), sound=True)
+        return each, team.gather(mine)
+
+    each, reports = look()
+    finding = replicas.judge(reports)
+    names = replicas.differing(team.gather(each), reports, finding)
+    replicas.repair(state, finding, names, place.rank, place.group)
+    return {
+        "groups": replicas.groups([report.part for report in reports]),
+        "repairs": sorted(finding.repairs.items()),
+        "lost": list(finding.lost),
+        "names": sorted(names.items()),
+        "well": replicas.judge(look()[1]).well,
+    }
+
+
 def load_refused(place: Place, candidates: list[str], how: str = "rows") -> Result:
     state = blank(spread(whole(0), how, place.world))
     return refused(lambda: load(state, root=place.root, candidates=candidates, group=place.group))
