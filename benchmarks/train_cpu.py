@@ -237,6 +237,7 @@ def write_run(folder: Path, args: argparse.Namespace, world: int) -> None:
         "data": {"dir": str(data), "data_id": made["data_id"]},
         "parallel": {"engine": "fsdp2", "world": world},
         "checkpoint": {"every": 1 << 20, "keep": 1, "mode": "sync"},
+        "policy": {"bad_step": "stop", "skip_at_most": 1, "compare_every": 1 << 20},
     }  # fmt: skip
     ranks = [
         {"rank": rank, "node": "n0", "local_rank": rank, "scratch": str(folder / "scratch"),

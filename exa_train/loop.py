@@ -6,19 +6,20 @@ follows from the plan, from the step, or from the step's all-reduce.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from exa_cli.base import clock
 from exa_cli.base.errors import ExaError
 from exa_cli.runs import claims, journal
 from exa_cli.runs.interrupts import History, history
-from exa_train import optim, state
+from exa_train import mend, optim, state
 from exa_train import step as steps
 from exa_train.checkpoint import (
     Background,
@@ -26,7 +27,6 @@ from exa_train.checkpoint import (
     Loaded,
     NoReadableCheckpoint,
     Target,
-    load,
 )
 from exa_train.chronicle import Chronicle
 from exa_train.device import Device
@@ -41,6 +41,7 @@ from exa_train.pulse import Pulse
 from exa_train.saves import Saves
 from exa_train.schedule import learning_rate
 from exa_train.step import Outcome
+from exa_train.trouble import Back, Skips
 from exa_train.validate import held_out_loss
 
 
@@ -54,10 +55,11 @@ class Speed:
 
 @dataclass
 class Trainer:
-    """Everything one rank trains with. ``step`` is the last finished optimizer step.
+    """Everything one rank trains with. ``step`` is the last finished optimizer step; ``skips``
+    of them made no update. ``back`` is the last roll-back of this life.
 
     ``group`` and ``saving`` are private gloo groups: what this thread and the one that saves
-    agree on with their likes.
+    agree on with their likes. ``settle`` waits for the save in flight: nothing is loaded beside.
     """
 
     plan: Plan
@@ -75,6 +77,9 @@ class Trainer:
     chronicle: Chronicle
     speed: Speed
     step: int = 0
+    skips: Skips = field(default_factory=Skips)
+    back: Back = field(default_factory=Back)
+    settle: Callable[[], None] = lambda: None
 
     @property
     def checkpoints(self) -> Path:
@@ -108,6 +113,7 @@ def run(t: Trainer) -> int:
 
 def train(t: Trainer, saves: Saves) -> None:
     """Step until the last one, or until a rank was asked to stop; either is committed."""
+    t.settle = saves.settle
     try:
         take_steps(t, saves)
     except BadNumbers:
@@ -116,37 +122,58 @@ def train(t: Trainer, saves: Saves) -> None:
 
 
 def take_steps(t: Trainer, saves: Saves) -> None:
-    """The steps of `train`, each with what is due after it."""
-    stopping = False
+    """The steps of `train`, each with what is due after it.
+
+    A save that is due while steps are being skipped waits for a step that makes an update: the
+    state may be why they fail.
+    """
+    stopping = owed = False
     while not (t.finished or stopping):
-        outcome, record = take_step(t)
-        record |= saves.take_stall()
+        taken = take_step(t)
+        if taken is None:
+            owed = False
+            continue
+        outcome, record = taken
+        record = record and record | saves.take_stall()
         stopping = outcome.stop and not t.finished
+        owed = owed or saves.due(t.step)
+        saving = (owed and not t.skips.row) or stopping or t.finished
+        if (saving or t.due(t.plan.policy.compare_every)) and not mend.well(t):
+            stopping = owed = False
+            continue
         validating = t.due(t.plan.train.validate_every) and not stopping
         if validating:
             record["held_out"] = validate(t)
-        if validating or t.due(t.plan.train.log_every):
+        if record and (validating or t.due(t.plan.train.log_every)):
             t.chronicle.measure(t.step, record)
-        saves.at(t.step, last=t.finished or stopping)
+        saves.at(t.step, due=saving, last=t.finished or stopping)
+        owed = owed and not saving
 
 
-def take_step(t: Trainer) -> tuple[Outcome, dict[str, Any]]:
-    """One optimizer step, and its record. Raises BadNumbers before anything is updated."""
+def take_step(t: Trainer) -> tuple[Outcome, dict[str, Any]] | None:
+    """One optimizer step and its record, which is empty if the step was skipped; None if the
+    run went back instead. Raises BadNumbers before anything is updated."""
     began, number, train = clock.monotonic(), t.step + 1, t.plan.train
     t.pulse.beat("step", t.step)
-    outcome = gradients(t, number)
+    outcome, action = mend.settled(t, number, lambda: gradients(t, number))
     if outcome.superseded:
         raise superseded(t)
+    if action == "roll-back":
+        return None
     rate = learning_rate(number, train)
     optim.set_learning_rate(t.optimizer, rate)
-    steps.update(t.engine, t.optimizer, outcome.grad_norm, train.clip)
-    t.step = number
+    if action == "update":
+        steps.update(t.engine, t.optimizer, outcome.grad_norm, train.clip)
+    t.step, t.skips = number, t.skips.after(action)
+    if action == "skip":
+        return outcome, {}
     pace = rates(outcome.tokens, clock.monotonic() - began, t.speed.flops_per_token, t.speed.peaks)
     return outcome, {**losses(outcome, rate), **pace, "rss_bytes": resident_bytes()}
 
 
-def gradients(t: Trainer, number: int) -> Outcome:
-    """Forward and backward of step ``number`` on all ranks, and what they agree on about it."""
+def gradients(t: Trainer, number: int) -> tuple[Outcome, Tensor]:
+    """Forward and backward of step ``number`` on all ranks: what they agree on about it, and
+    this rank's own tally."""
     train = t.plan.train
     steps.reseed(train.seed, number, t.rank, t.device)
     batches = t.feed.step(number)
@@ -154,9 +181,7 @@ def gradients(t: Trainer, number: int) -> Outcome:
     tokens = sum(batch.tokens.numel() for batch in batches)
     mine = steps.tally(sums, load, optim.square_sum(t.engine, t.rank), tokens, t.ear.wishes())
     total = steps.reduced(mine, t.plan.parallel.world)
-    outcome = steps.outcome(total, train.microbatches, t.plan.model.experts)
-    steps.refuse(outcome, mine, number)
-    return outcome
+    return steps.outcome(total, train.microbatches, t.plan.model.experts), mine
 
 
 def superseded(t: Trainer) -> Superseded:
@@ -184,7 +209,7 @@ def saves_of(t: Trainer, keeper: Keeper) -> Saves:
         Background(target, votes=t.group),
         t.chronicle,
         state=lambda: state.tensors(t.engine, t.optimizer),
-        meta=lambda step: state.meta(t.plan, t.life, step),
+        meta=lambda step: state.meta(t.plan, t.life, step, t.skips),
         waiting=lambda: t.pulse.beat("checkpoint", t.step),
         pace=Pace(t.plan.checkpoint, t.step, interrupts(t)),
     )
@@ -207,12 +232,7 @@ def resume(t: Trainer) -> Keeper:
     Returns the keeper of checkpoints, which counts the loaded one as verified.
     """
     try:
-        loaded = load(
-            state.tensors(t.engine, t.optimizer),
-            root=t.checkpoints,
-            candidates=t.life.candidates,
-            group=t.group,
-        )
+        loaded = mend.read(t, t.life.candidates)
     except NoReadableCheckpoint as error:
         raise NothingToLoad(error.what, where=error.where, hint=error.hint) from error
     if loaded is None:
@@ -224,10 +244,7 @@ def resume(t: Trainer) -> Keeper:
 
 def take_up(t: Trainer, loaded: Loaded) -> None:
     """Go on from a loaded checkpoint, saying what was passed over and what is not promised."""
-    for skipped in loaded.skipped:
-        t.chronicle.tell("skipped", name=skipped.name, reason=skipped.reason)
-    t.step = loaded.step
-    state.set_optimizer_step(t.optimizer, loaded.meta["optimizer_steps"])
+    mend.restore(t, loaded)
     t.chronicle.tell("loaded", step=loaded.step, name=loaded.name)
     broken = state.broken_promises(loaded.meta["promise"], state.promise(t.plan))
     if broken:

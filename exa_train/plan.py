@@ -86,6 +86,15 @@ class Saving:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """``plan.json`` → ``policy``: what `exa_train.trouble` and comparing replicas go by."""
+
+    bad_step: str
+    skip_at_most: int
+    compare_every: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The frozen plan. ``rounds`` microbatches a rank takes one after the other make a step."""
 
@@ -95,6 +104,7 @@ class Plan:
     train: Train
     parallel: Parallel
     checkpoint: Saving
+    policy: Policy
 
     @property
     def rounds(self) -> int:
@@ -187,6 +197,7 @@ def _plan(raw: dict[str, Any]) -> Plan:
         train=_fields(Train, raw["train"]),
         parallel=_fields(Parallel, raw["parallel"]),
         checkpoint=_fields(Saving, raw["checkpoint"]),
+        policy=_fields(Policy, raw["policy"]),
     )
 
 

@@ -49,8 +49,12 @@ class Saves:
         self._full = False
         self._committed: int | None = None
 
-    def at(self, step: int, *, last: bool) -> None:
-        """A step has ended: look at the save in flight, begin the next when it is due.
+    def due(self, step: int) -> bool:
+        """Whether the rhythm asks for a save of this step."""
+        return self._pace.due(step)
+
+    def at(self, step: int, *, due: bool, last: bool) -> None:
+        """A step has ended: look at the save in flight, begin one of this step if it is due.
 
         After the last step of a life, whatever ends it, everything is durable when this returns.
         Raises CheckpointFailed for a save that failed, now or in the background.
@@ -61,7 +65,7 @@ class Saves:
             self._collect()
         if last:
             self._finish(step)
-        elif self._pace.due(step):
+        elif due:
             self._begin(step)
         ended = clock.monotonic()
         self._pace.goes_on(ended)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from exa_train.parallel import Engine
-from exa_train.parallel.local import local
 from exa_train.plan import Life, Plan
+from exa_train.trouble import Skips
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -36,15 +36,6 @@ def set_optimizer_step(optimizer: torch.optim.Optimizer, step: int) -> None:
         state["step"].fill_(step)
 
 
-def nonfinite(found: Mapping[str, Tensor]) -> list[str]:
-    """Names of tensors whose part on this rank holds NaN or infinity.
-
-    A sum is finite only if every term is, up to overflow: then the slow question is asked too.
-    """
-    suspects = [name for name, t in found.items() if not bool(local(t).sum().isfinite())]
-    return [name for name in suspects if not bool(local(found[name]).isfinite().all())]
-
-
 def promise(plan: Plan) -> dict[str, Any]:
     """The layout within which resuming is bit-identical: each of these changes the last bits."""
     return {
@@ -64,14 +55,20 @@ def broken_promises(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     return [key for key, value in now.items() if saved.get(key) != value]
 
 
-def meta(plan: Plan, life: Life, step: int) -> dict[str, Any]:
+def skips(meta: Mapping[str, Any]) -> Skips:
+    """The steps without an update that a manifest's ``meta`` tells of."""
+    return Skips(meta.get("skipped_in_a_row", 0), meta["step"] - meta["optimizer_steps"])
+
+
+def meta(plan: Plan, life: Life, step: int, skips: Skips) -> dict[str, Any]:
     """What the manifest says about the state at ``step`` besides its tensors."""
     return {
         "run": plan.run,
         "attempt": life.attempt,
         "life": life.life,
         "step": step,
-        "optimizer_steps": step,
+        "optimizer_steps": step - skips.total,
+        "skipped_in_a_row": skips.row,
         "data": {
             "data_id": plan.data_id,
             "seed": plan.train.seed,

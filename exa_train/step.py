@@ -18,9 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from exa_train import optim
+from exa_train import optim, soundness
 from exa_train.device import Device
-from exa_train.faults import BadNumbers
 from exa_train.feed import Microbatch
 from exa_train.parallel import Engine
 
@@ -54,15 +53,22 @@ class Outcome:
     superseded: bool
     router_load: tuple[tuple[float, ...], ...]
 
-    @property
-    def bad(self) -> str | None:
-        """The first quantity that is not finite, in words."""
+    def bad(self, clip: float) -> str | None:
+        """The first quantity that is not finite, or whose square is not, in words.
+
+        AdamW squares gradients, ``clip`` being the longest that it gets (0 = any length).
+        """
         if not math.isfinite(self.loss):
             return f"the loss ({self.loss})"
         if not math.isfinite(self.grad_norm):
             return f"the gradient norm ({self.grad_norm})"
+        if min(self.grad_norm, clip or math.inf) > _LARGEST:
+            return f"the square of the gradient norm ({self.grad_norm:.3g})"
         return None
 
+
+_LARGEST = 2.0**63
+"""Its square, 2^126, is within fp32 and bf16."""
 
 _SCALARS = 8
 
@@ -146,23 +152,18 @@ def _sums(outputs: Sequence[Any]) -> tuple[Tensor, Tensor]:
 
 
 def reduced(mine: Tensor, world: int) -> list[float]:
-    """The tally summed over ranks, on the host."""
+    """The tally summed over ranks, on the host; ``mine`` stays what it was."""
+    total = mine.clone()
     if world > 1:
-        dist.all_reduce(mine)
-    values: list[float] = mine.tolist()
+        dist.all_reduce(total)
+    values: list[float] = total.tolist()
     return values
 
 
-def refuse(result: Outcome, mine: Tensor, step: int) -> None:
-    """Raise BadNumbers on every rank when a quantity is not finite; nothing was updated yet."""
-    if result.bad is None:
-        return
-    here = "on this rank" if not bool(torch.isfinite(mine).all()) else "on another rank"
-    raise BadNumbers(
-        f"{result.bad} is not finite in step {step}",
-        where=f"{here}, before the update; the last checkpoint is step {step - 1} or older",
-        hint="a lower train.lr, a longer train.warmup or train.precision = fp32 may avoid it",
-    )
+def seen_here(engine: Engine, mine: Tensor) -> tuple[bool, list[str]]:
+    """Whether this rank's own losses are not finite, and parameters whose gradient is not."""
+    held = {name: p.grad for name, p in engine.params.items() if p.grad is not None}
+    return not bool(torch.isfinite(mine[:4]).all()), soundness.nonfinite(held)
 
 
 def update(engine: Engine, optimizer: torch.optim.Optimizer, norm: float, largest: float) -> None:

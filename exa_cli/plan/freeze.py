@@ -87,7 +87,7 @@ def freeze_program(run: RunFile, machine: Machine, folder: str, run_id: str) -> 
         "program": {"argv": list(run.train.command), "directory": folder},
         "train": {"steps": run.train.steps, "threads": per_rank},
         "parallel": {key: value for key, value in parallel.items() if key != "engine"},
-        "policy": {"stop_before_s": stop_before(run, why), **_policy(run, machine)},
+        "policy": _program_policy(run, machine, why),
         "env": dict(run.env),
         "why": why.reasons,
     }
@@ -99,6 +99,7 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
     parallel = _parallel(run, machine, why)
     train = _train(run, machine, parallel, why)
     _divides(train, parallel["world"])
+    checkpoint = _checkpoint(run, parallel["nodes"], why)
     return {
         "schema": 1,
         "run": run_id,
@@ -106,15 +107,17 @@ def freeze(run: RunFile, machine: Machine, data: DataFacts, run_id: str) -> dict
         "data": dataclasses.asdict(data),
         "train": train,
         "parallel": parallel,
-        "checkpoint": _checkpoint(run, parallel["nodes"], why),
-        "policy": {"stop_before_s": stop_before(run, why), **_policy(run, machine)},
+        "checkpoint": checkpoint,
+        "policy": _policy(run, machine, checkpoint["every"], why),
         "env": dict(run.env),
         "why": why.reasons,
     }
 
 
-def _policy(run: RunFile, machine: Machine) -> dict[str, Any]:
-    return frozen(run.policy, machine.policy, machine.hang_floor_s)
+def _program_policy(run: RunFile, machine: Machine, why: _Why) -> dict[str, Any]:
+    """The policy as far as it holds for a program of the user's own too."""
+    going_on = frozen(run.policy, machine.policy, machine.hang_floor_s)
+    return {"stop_before_s": stop_before(run, why), **going_on}
 
 
 def model(run: RunFile, vocab: int) -> ModelConfig:
@@ -253,6 +256,22 @@ def _checkpoint(run: RunFile, nodes: int, why: _Why) -> dict[str, Any]:
 
 _PARITY_BYTES = {"auto": 4 * 10**9, "always": 1 << 62, "never": 0}
 """Checkpoints up to this size get parity as they are saved."""
+
+
+def _policy(run: RunFile, machine: Machine, saved_every: int, why: _Why) -> dict[str, Any]:
+    asked = run.policy
+    compare = why.choose(
+        "policy.compare_every",
+        asked.compare_every,
+        saved_every,
+        "as often as a checkpoint is made, and right before it",
+    )
+    return {
+        **_program_policy(run, machine, why),
+        "bad_step": asked.bad_step,
+        "skip_at_most": asked.skip_at_most,
+        "compare_every": compare,
+    }
 
 
 def stop_before(run: RunFile, why: _Why) -> int:

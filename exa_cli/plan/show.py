@@ -41,6 +41,8 @@ LAYOUT = (
     ("checkpoint", "keep"),
     ("checkpoint", "mode"),
     ("policy", "stop_before_s"),
+    ("policy", "bad_step"),
+    ("policy", "compare_every"),
 )
 """What is shown of plan.json, and in which order."""
 

@@ -285,6 +285,22 @@ class Policy:
     chain: int = key(1, help="Jobs that are queued ahead of time, with resubmit = chain.",
         minimum=1, maximum=100,
     )  # fmt: skip
+    bad_step: str = key(
+        "skip",
+        help="After a step whose loss or gradient is not finite twice from the same state: skip = "
+        "make no update in it, roll-back = go on from the last checkpoint, stop = end the run "
+        "with cause bad-numbers (docs/bad-numbers.md).",
+        choices=("skip", "roll-back", "stop"),
+    )
+    skip_at_most: int = key(
+        3, help="Steps in a row that bad_step = skip may skip; one more stops the run.", minimum=1
+    )
+    compare_every: int | Auto = key(
+        AUTO,
+        help="Steps between comparisons of what ranks hold alike, and looks at the state; both "
+        "come before every checkpoint too; auto = only there.",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

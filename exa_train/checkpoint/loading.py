@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ class Loaded:
     """What was loaded.
 
     ``skipped`` lists better candidates that could not be used, ``nonfinite`` tensors that held
-    NaN or infinity when saved, ``bytes`` what this rank read and checked.
+    NaN or infinity when saved (none unless they are allowed), ``bytes`` what this rank read and
+    checked.
     """
 
     name: str
@@ -45,6 +46,10 @@ class Loaded:
     seconds: float
 
 
+Check = Callable[[Mapping[str, torch.Tensor], dict[str, Any]], Sequence[str]]
+"""(state as read, the manifest's meta) → what is wrong with this rank's part, by tensor."""
+
+
 def load(
     state: Mapping[str, torch.Tensor],
     *,
@@ -52,6 +57,8 @@ def load(
     candidates: Sequence[str],
     group: dist.ProcessGroup | None = None,
     partial: bool = False,
+    allow_nonfinite: bool = False,
+    check: Check | None = None,
 ) -> Loaded | None:
     """Read the first of ``candidates`` that is whole into ``state``; collective over ``group``.
 
@@ -64,6 +71,8 @@ def load(
         candidates: directory names in ``root``, the best first (`exa_cli.checkpoint.select`);
             rank 0's are used.
         partial: let the checkpoint hold tensors that ``state`` lacks.
+        allow_nonfinite: take a checkpoint although it holds NaN or infinity.
+        check: looks at what was read, on every rank; a candidate with a fault is left.
 
     Returns None when there are no candidates. Raises NoReadableCheckpoint when none of them
     can be used: the tensors are then undefined. Raises CheckpointFailed when a peer is lost.
@@ -72,7 +81,7 @@ def load(
     team = Group(group)
     skipped: list[Skipped] = []
     for name in team.share(list(candidates)):
-        found = _try(state, root / name, team, partial=partial)
+        found = _try(state, root / name, team, partial, allow_nonfinite, check)
         if isinstance(found, str):
             skipped.append(Skipped(name, found))
             continue
@@ -100,19 +109,35 @@ def load(
 
 
 def _try(
-    state: Mapping[str, torch.Tensor], directory: Path, team: Group, *, partial: bool
+    state: Mapping[str, torch.Tensor],
+    directory: Path,
+    team: Group,
+    partial: bool,
+    allow_nonfinite: bool,
+    check: Check | None,
 ) -> tuple[Manifest, int] | str:
     """The manifest and the bytes read, or the same reason on every rank why not."""
     manifest = _manifest(directory, team)
     if isinstance(manifest, str):
         return manifest
+    ill = [name for name in manifest.nonfinite if name in state]
+    if ill and not allow_nonfinite:
+        return f"is not sound: {_some(ill)} held NaN or infinity when saved"
     misfits = [m for m in team.gather(misfit(state, manifest, partial=partial)) if m]
     if misfits:
         return misfits[0]
     reader = Reader(directory, manifest)
     fault = _through_dcp(state, reader, team) or reader.fault
     reasons = [_words(rank, f) for rank, f in enumerate(team.gather(fault)) if f is not None]
+    if not reasons and check is not None:
+        reasons = _unsound(team.gather(check(state, manifest.meta)))
     return reasons[0] if reasons else (manifest, reader.bytes)
+
+
+def _unsound(found: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        f"is not sound: rank {rank}: {_some(lines)}" for rank, lines in enumerate(found) if lines
+    ]
 
 
 def _manifest(directory: Path, team: Group) -> Manifest | str:

@@ -58,12 +58,17 @@ def test_a_diverging_run_ends_before_it_commits_what_is_not_finite(
     make_run: Callable[..., Run],
 ) -> None:
     """At this learning rate step 1 leaves huge finite weights, and step 2 overflows."""
-    run = make_run(every=1, train={"lr": 1e30, "warmup": 0, "schedule": "constant"})
+    run = make_run(
+        every=1,
+        train={"lr": 1e30, "warmup": 0, "schedule": "constant"},
+        policy={"bad_step": "stop"},
+    )
     assert run.start().wait() == BAD_NUMBERS
     for rank in (0, 1):
         error = run.error(rank)
         assert error["cause"] == "bad-numbers"
-        assert "the loss (nan) is not finite in step 2" in error["what"]
+        assert "the loss (nan) is not finite in step 2, twice" in error["what"]
+        assert "on ranks 0, 1, before the update" in error["where"]
         assert error["step"] == 1
     assert list(run.committed()) == [1]
     assert [e["step"] for e in run.events("committed")] == [1]
@@ -75,7 +80,9 @@ def test_weights_that_are_not_finite_are_not_committed(make_run: Callable[..., R
     assert run.start().wait() == BAD_NUMBERS
     error = run.error()
     assert error["cause"] == "bad-numbers"
-    assert "the state holds NaN or infinity" in error["what"]
+    assert "the state is not sound at step 1" in error["what"]
+    assert "holds NaN or infinity" in error["what"]
+    assert "there is no checkpoint" in error["where"]
     assert not run.committed()
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from exa_train.device import pick
-from exa_train.faults import BadNumbers
-from exa_train.step import Wishes, outcome, refuse, reseed, seed_of, tally
+from exa_train.step import Wishes, outcome, reduced, reseed, seed_of, tally
 
 
 def of_rank(loss: float, square: float = 4.0, **wishes: bool) -> torch.Tensor:
     losses = torch.tensor([loss, loss - 0.1, 1.0, 2.0], dtype=torch.float64)
     load = torch.tensor([[0.5, 0.5], [1.0, 0.0]], dtype=torch.float64)
-    return tally(losses, load, torch.tensor(square), 64, Wishes(**wishes))
+    own = torch.tensor(square, dtype=torch.float64)
+    return tally(losses, load, own, 64, Wishes(**wishes))
 
 
 def test_losses_are_means_over_microbatches_and_the_norm_is_global() -> None:
@@ -29,7 +29,7 @@ def test_losses_are_means_over_microbatches_and_the_norm_is_global() -> None:
     assert found.tokens == 128
     assert found.router_load == ((0.5, 0.5), (1.0, 0.0))
     assert not (found.stop or found.superseded)
-    assert found.bad is None
+    assert found.bad(clip=1.0) is None
 
 
 def test_one_rank_is_enough_to_stop_all() -> None:
@@ -46,19 +46,27 @@ def test_one_rank_is_enough_to_stop_all() -> None:
         (3.0, math.inf, "the gradient norm (inf)"),
     ],
 )
-def test_what_is_not_finite_on_one_rank_is_refused_on_all(
+def test_what_is_not_finite_on_one_rank_is_bad_for_all(
     loss: float, square: float, words: str
 ) -> None:
-    well, ill = of_rank(3.0), of_rank(loss, square)
-    found = outcome((well + ill).tolist(), 2, 2)
-    with pytest.raises(BadNumbers) as here:
-        refuse(found, ill, 7)
-    assert f"{words} is not finite in step 7" in here.value.what
-    assert "on this rank" in str(here.value.where)
-    with pytest.raises(BadNumbers) as there:
-        refuse(found, well, 7)
-    assert there.value.what == here.value.what
-    assert "on another rank" in str(there.value.where)
+    found = outcome((of_rank(3.0) + of_rank(loss, square)).tolist(), 2, 2)
+    assert found.bad(clip=1.0) == words
+
+
+def test_a_gradient_whose_square_overflows_is_bad_unless_it_is_clipped() -> None:
+    """AdamW would keep v = infinity, and never move that weight again."""
+    found = outcome(of_rank(1.0, 1e40).tolist(), 1, 2)
+    assert math.isfinite(found.grad_norm)
+    assert found.bad(clip=0.0) == "the square of the gradient norm (1e+20)"
+    assert found.bad(clip=1e30) is not None
+    assert found.bad(clip=1.0) is None
+
+
+def test_a_ranks_own_tally_survives_the_sum() -> None:
+    """So that a rank can tell its own bad numbers from another's."""
+    mine = of_rank(3.0)
+    assert reduced(mine, world=1) == mine.tolist()
+    assert torch.equal(mine, of_rank(3.0))
 
 
 def test_a_dense_model_has_no_router_load() -> None:

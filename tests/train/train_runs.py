@@ -65,6 +65,7 @@ TRAIN: dict[str, Any] = {
     "threads": 1,
     "compile": False,
 }
+POLICY: dict[str, Any] = {"bad_step": "skip", "skip_at_most": 3, "compare_every": 10**6}
 
 
 @dataclass
@@ -81,6 +82,7 @@ class Run:
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
+    policy: dict[str, Any] = field(default_factory=dict)
     lives: int = 0
 
     def __post_init__(self) -> None:
@@ -99,6 +101,7 @@ class Run:
             "train": {**TRAIN, **self.train},
             "parallel": {"engine": self.engine, "world": self.world},
             "checkpoint": {"every": self.every, "keep": self.keep, "mode": self.mode},
+            "policy": {**POLICY, **self.policy},
         }
         (self.path / "plan.json").write_text(json.dumps(plan))
 
@@ -141,16 +144,24 @@ class Run:
         chosen = select.choose(reports, lambda name, epoch: claims.counts(known, name, epoch))
         return chosen.candidates
 
-    def start(self, launch: Path | None = None, *, ranks: int | None = None) -> Ranks:
-        """Start the ranks of a new life, or of the one whose launch record is given."""
+    def start(
+        self,
+        launch: Path | None = None,
+        *,
+        ranks: int | None = None,
+        faults: list[dict[str, Any]] | None = None,
+    ) -> Ranks:
+        """Start the ranks of a new life, or of the one whose launch record is given; with
+        ``faults`` (`faulty_rank`) they meet these."""
         launch = launch or self.begin_life()
         threads = str(self.train.get("threads", 1))
-        command = [str(MPIEXEC), "-n", str(ranks or self.world), *rank_command(launch)]
+        words = rank_command(launch) if faults is None else faulty_command(launch, faults)
+        command = [str(MPIEXEC), "-n", str(ranks or self.world), *words]
         return Ranks(command, self.folder, environment(OMP_NUM_THREADS=threads, **self.environ))
 
-    def finish(self) -> None:
+    def finish(self, faults: list[dict[str, Any]] | None = None) -> None:
         """Run a life to its end, which must be a good one."""
-        ended = self.start().wait()
+        ended = self.start(faults=faults).wait()
         assert ended == 0, (self.folder / "stdout.log").read_text()
 
     def steps_logged(self, life: int = 1) -> int:
@@ -243,6 +254,11 @@ def _arguments(entry: Path) -> list[str]:
 
 def rank_command(launch: Path) -> list[str]:
     return [sys.executable, "-m", "exa_train", "--launch", str(launch)]
+
+
+def faulty_command(launch: Path, faults: list[dict[str, Any]]) -> list[str]:
+    program = Path(__file__).with_name("faulty_rank.py")
+    return [sys.executable, str(program), "--launch", str(launch), json.dumps(faults)]
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -125,10 +125,12 @@ def _save(
     )
 
 
-def loaded(place: Place, candidates: list[str], how: str = "rows", scale: int = 1) -> Result:
+def loaded(
+    place: Place, candidates: list[str], how: str = "rows", scale: int = 1, **more: Any
+) -> Result:
     """Load and compare with what the checkpoint's step must be."""
     state = blank(spread(whole(0, scale), how, place.world))
-    found = load(state, root=place.root, candidates=candidates, group=place.group)
+    found = load(state, root=place.root, candidates=candidates, group=place.group, **more)
     if found is None:
         return {"name": None}
     right = same(state, spread(whole(found.step, scale), how, place.world))
@@ -140,6 +142,56 @@ def loaded(place: Place, candidates: list[str], how: str = "rows", scale: int = 
         "bytes": found.bytes,
         "nonfinite": list(found.nonfinite),
         "skipped": [[one.name, one.reason] for one in found.skipped],
+    }
+
+
+def loaded_with_a_check(place: Place, candidates: list[str], rank: int) -> Result:
+    """One rank finds a fault in its part of step 20, which it can only see once it was read."""
+    state = blank(spread(whole(0), "rows", place.world))
+    newer = spread(whole(20), "rows", place.world)
+
+    def check(found: Any, meta: dict[str, Any]) -> list[str]:
+        assert meta["data"]["next_sequence"] in (40, 80)
+        return ["model.w is odd"] if place.rank == rank and same(found, newer) else []
+
+    found = load(state, root=place.root, candidates=candidates, group=place.group, check=check)
+    assert found is not None
+    right = same(state, spread(whole(found.step), "rows", place.world))
+    skipped = [[one.name, one.reason] for one in found.skipped]
+    return {"name": found.name, "right": right, "skipped": skipped}
+
+
+def replicas_on_a_mesh(place: Place, ill: int) -> Result:
+    """Three copies of two shards; a bit of two tensors of one rank is flipped, and mended."""
+    from exa_train import replicas
+    from exa_train.checkpoint.agree import Group
+    from exa_train.replicas import Report
+
+    mesh = init_device_mesh("cpu", (3, 2), mesh_dim_names=("replicate", "shard"))
+    state = {
+        fqn: value if value.dim() == 0 else distribute_tensor(value, mesh, [Replicate(), Shard(0)])
+        for fqn, value in whole(1).items()
+    }
+    if place.rank == ill:
+        for fqn in ("model.big", "model.bf16"):
+            local(state[fqn]).reshape(-1).view(torch.uint8)[-1] ^= 1
+    team = Group(place.group)
+
+    def look() -> tuple[dict[str, int], list[Report]]:
+        each = replicas.digests(state)
+        mine = Report(replicas.part_of(state), replicas.digest_of(each), sound=True)
+        return each, team.gather(mine)
+
+    each, reports = look()
+    finding = replicas.judge(reports)
+    names = replicas.differing(team.gather(each), reports, finding)
+    replicas.repair(state, finding, names, place.rank, place.group)
+    return {
+        "groups": replicas.groups([report.part for report in reports]),
+        "repairs": sorted(finding.repairs.items()),
+        "lost": list(finding.lost),
+        "names": sorted(names.items()),
+        "well": replicas.judge(look()[1]).well,
     }
 
 

@@ -74,7 +74,7 @@ class Training:
         for name, value in spread(whole(self.step), "rows", self.place.world).items():
             local(self.values[name]).copy_(local(value))
         dist.all_reduce(torch.ones(1))
-        self.saves.at(self.step, last=last)
+        self.saves.at(self.step, due=self.saves.due(self.step), last=last)
 
     def until(self, true: Callable[[], bool]) -> None:
         """Steps until something is true that all ranks see alike."""

@@ -81,6 +81,13 @@ def test_whatever_is_wrong_with_the_newest_all_take_the_older_one(
     _fell_back(results, reason)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_one_rank_finds_unsound_all_pass_over(tmp_path: Path, stage: Stage, rank: int) -> None:
+    stage.play(tmp_path, *SAVES)
+    (results,) = stage.play(tmp_path, Act("loaded_with_a_check", 2, {**LOAD, "rank": rank}))
+    _fell_back(results, f"is not sound: rank {rank}: model.w is odd")
+
+
 def test_200_random_bit_flips_never_load_a_wrong_value(tmp_path: Path, stage: Stage) -> None:
     """Each flip makes the load fall back, or lies where nothing depends on it: never wrong."""
     stage.play(tmp_path, *SAVES)

@@ -97,13 +97,17 @@ def test_bad_numbers_on_one_rank_are_not_committed(tmp_path: Path, stage: Stage,
     assert _left(tmp_path) == ["step-00000010.aaaa0000"]
 
 
-def test_bad_numbers_that_were_asked_for_are_committed_and_named_on_load(
+def test_bad_numbers_that_were_asked_for_are_committed_and_loaded_only_if_asked_for_too(
     tmp_path: Path, stage: Stage
 ) -> None:
     options = {"what": "nan", "allow": True}
     (results,) = stage.play(tmp_path, Act("save_of_odd_state", 2, options))
     assert [result["error"] for result in results] == [None, None]
-    (found,) = stage.play(tmp_path, Act("loaded", 2, {"candidates": _left(tmp_path)}))
+    candidates = _left(tmp_path)
+    (refused,) = stage.play(tmp_path, Act("load_refused", 2, {"candidates": candidates}))
+    assert "is not sound: model.bf16 held NaN or infinity" in refused[1]["words"]
+    asked = {"candidates": candidates, "allow_nonfinite": True}
+    (found,) = stage.play(tmp_path, Act("loaded", 2, asked))
     assert found[0]["nonfinite"] == found[1]["nonfinite"] == ["model.bf16"]
     (report,) = survey(tmp_path / "checkpoints")
     assert report.manifest is not None
