@@ -6,6 +6,7 @@ each is told as an event. Everything is collective and comes out the same on eve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,23 +39,31 @@ Try = Callable[[], tuple[Outcome, Tensor]]
 def settled(t: Trainer, number: int, gradients: Try) -> tuple[Outcome, Action]:
     """Step ``number``, tried twice if need be, and what is to become of it.
 
-    ``skip`` and ``update`` are the caller's to do; ``roll-back`` is done. Raises BadNumbers
-    where the run has to stop.
+    ``skip`` and ``update`` are the caller's to do; ``roll-back`` is done. A superseded run is the
+    caller's to end, whatever the action. Raises BadNumbers where the run has to stop.
     """
-    outcome, mine = gradients()
-    bad = outcome.bad(t.plan.train.clip)
-    if bad is None or outcome.superseded:
-        return outcome, "update"
-    seen = sighting(t, bad, mine)
-    t.optimizer.zero_grad(set_to_none=True)
-    outcome, mine = gradients()
-    again = outcome.bad(t.plan.train.clip)
-    if again is None or outcome.superseded:
+    policy, seen = t.plan.policy, None
+    for tries in itertools.count(1):
+        outcome, mine = gradients()
+        case = _case(t, outcome, tries)
+        action = decide(case, policy.bad_step, policy.skip_at_most)
+        if case.bad is None or outcome.superseded:
+            break
+        seen = sighting(t, case.bad, mine)
+        t.optimizer.zero_grad(set_to_none=True)
+        if action != "retry":
+            _carry_out(t, number, action, seen)
+            return outcome, action
+    if seen is not None and case.bad is None:
         t.chronicle.tell("retried", step=number, **seen.fields())
-        return outcome, "update"
-    seen = sighting(t, again, mine)
-    t.optimizer.zero_grad(set_to_none=True)
-    return outcome, _failed_twice(t, number, seen)
+    return outcome, action
+
+
+def _case(t: Trainer, outcome: Outcome, tries: int) -> Case:
+    """What is known of a try. The state is looked at when it may be why the step fails."""
+    bad = outcome.bad(t.plan.train.clip)
+    sound = bad is None or tries < 2 or _sound_everywhere(t)
+    return Case(bad, tries, sound, t.skips.row)
 
 
 def sighting(t: Trainer, quantity: str, mine: Tensor) -> Sighting:
@@ -66,20 +75,17 @@ def sighting(t: Trainer, quantity: str, mine: Tensor) -> Sighting:
     return Sighting(quantity, tuple(ill or held), tuple(names))
 
 
-def _failed_twice(t: Trainer, number: int, seen: Sighting) -> Action:
-    policy = t.plan.policy
-    case = Case(seen.quantity, 2, sound=_sound_everywhere(t), skipped=t.skips.row)
-    action = decide(case, policy.bad_step, policy.skip_at_most)
-    if action == "skip":
-        after = t.skips.after(action)
-        t.chronicle.tell(
-            "skipped-step", step=number, in_a_row=after.row, in_all=after.total, **seen.fields()
-        )
-    elif action == "roll-back":
-        roll_back(t, number, f"{seen.quantity} is not finite, twice, {seen.where}")
-    else:
+def _carry_out(t: Trainer, number: int, action: Action, seen: Sighting) -> None:
+    """What follows when a step has failed again."""
+    if action == "stop":
         raise _stopped(t, number, seen)
-    return action
+    if action == "roll-back":
+        roll_back(t, number, f"{seen.quantity} is not finite, twice, {seen.where}")
+        return
+    after = t.skips.after(action)
+    t.chronicle.tell(
+        "skipped-step", step=number, in_a_row=after.row, in_all=after.total, **seen.fields()
+    )
 
 
 def _stopped(t: Trainer, number: int, seen: Sighting) -> BadNumbers:
@@ -111,7 +117,8 @@ def well(t: Trainer) -> bool:
     if finding.well:
         return True
     names = replicas.differing(Group(t.group).gather(each), reports, finding)
-    told = [line for of_rank in Group(t.group).gather(lines) for line in of_rank]
+    said = enumerate(Group(t.group).gather(lines))
+    told = [f"rank {rank}: {line}" for rank, listed in said for line in listed]
     if finding.lost:
         return _lost(t, finding, names, told)
     _repaired(t, found, finding, names)
@@ -199,9 +206,7 @@ def roll_back(t: Trainer, failed: int, why: str) -> None:
 
 
 def _no_way_back(failed: int, why: str, obstacle: str) -> BadNumbers:
-    return BadNumbers(
-        f"the state is not sound at step {failed}: {why}", where=f"{obstacle}", hint=HINT
-    )
+    return BadNumbers(f"no way back from step {failed}: {why}", where=obstacle, hint=HINT)
 
 
 def candidates(run_dir: Path, below: int | None) -> list[str]:

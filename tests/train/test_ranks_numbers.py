@@ -123,7 +123,7 @@ def test_a_moment_that_adamw_cannot_have_made_is_found_before_it_is_saved(
     run.finish([flip(tensor, SIGN, step=10)])
     (unsound,) = run.events("unsound")
     assert (unsound["step"], unsound["ranks"], unsound["done"]) == (10, [1], "rolled back")
-    assert unsound["faults"][0].startswith(f"{tensor} is negative in 1 of")
+    assert unsound["faults"][0].startswith(f"rank 1: {tensor} is negative in 1 of")
     assert [(e["step"], e["to"]) for e in run.events("rolled-back")] == [(10, 5)]
     assert run.digest(10) == undisturbed()
 
