@@ -9,7 +9,7 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench full clean
+.PHONY: demo test lint bench full chaos clean
 
 demo: $(STAMP)
 	$(BIN)/python demo/demo.py
@@ -30,6 +30,11 @@ bench: $(STAMP)
 # What `make test` has no time for: many more random kills, and tests that take minutes each.
 full: $(STAMP)
 	$(BIN)/python -m pytest -q --full --kills 10
+
+# Runs under random faults; SEEDS of them. Wrong results must be 0.
+SEEDS ?= 10
+chaos: $(STAMP)
+	$(BIN)/python tests/faults/chaos.py --seeds $(SEEDS)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) demo/make_venv.py $(VENV)

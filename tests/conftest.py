@@ -22,7 +22,7 @@ def pytest_addoption(parser):
 TOGETHER = {"_slurm": "slurm", "_slurm_accounting": "slurm", "lab": "slurm"}
 """Fixtures whose tests stay on one worker: a cluster costs seconds, and cores, to bring up."""
 
-FOLDERS = {"e2e": "here", "train": "ranks", "train_checkpoint": "ranks"}
+FOLDERS = {"e2e": "here", "faults": "here", "train": "ranks", "train_checkpoint": "ranks"}
 """Folders whose tests do: they time ranks of their own, or share data that takes long to make."""
 
 

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from exa_cli.base import proc
 from exa_cli.checkpoint import manifest as manifests
 from exa_cli.checkpoint.read import Want, open_data, read_ranges
@@ -168,3 +170,26 @@ def corpus(folder: Path) -> Path:
         if text.strip():
             (folder / source.name).write_text(text)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Prepared data that all tests of this session share."""
+    home = tmp_path_factory.mktemp("data")
+    return prepared_in(home)
+
+
+def prepared_in(home):
+    exa = Exa(home, None)
+    exa("data", "prepare", corpus(home / "text"), "-o", home / "prepared", "--vocab", "320")
+    return home / "prepared"
+
+
+@pytest.fixture
+def exa(tmp_path, prepared):
+    """The command in a home of its own; its runs are cancelled when the test is over."""
+    made = Exa(tmp_path, prepared)
+    yield made
+    for run in (p for p in tmp_path.glob("runs/*") if not p.name.startswith(".")):
+        made("cancel", run, expect=0)
+        made.settle(run.name)
