@@ -99,6 +99,17 @@ def goes_back(here: Allocation) -> bool:
     return bool(then and then.get("back"))
 
 
+def proven(here: Allocation) -> bool:
+    """Whether ranks trained on these very nodes a moment ago: in the life before, in this
+    allocation, which lost none of them. Then a probe tells nothing that ranks would not."""
+    before = [e for e in journals.read(here.run.path) if place(e) == (here.attempt, here.life - 1)]
+    kinds = {event.kind for event in before}
+    ends = [event.fields for event in before if event.kind == "ended"]
+    again = any((end.get("then") or {}).get("action") == "relaunch" for end in ends)
+    lost = any(end.get("lost") for end in ends)
+    return again and not lost and {"healthy", "training"} <= kinds
+
+
 def decide(life: Life, record: dict[str, Any], here: Allocation | None, notice: Notice) -> Then:
     """What follows an end that is about to be recorded. ``here`` is None when the life had no
     allocation to work with; then what comes next is a person's to decide."""

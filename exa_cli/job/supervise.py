@@ -199,10 +199,13 @@ def _candidates(here: Allocation, claim: Claim) -> tuple[str, ...]:
 
 def _prepare(here: Allocation, nodes: Nodes, journal: Journal) -> Health | None:
     """Health, then data on every node. A refusal, or None."""
-    what = "python" if here.own_program else "python, torch"
-    say(f"health: {what}, space, write access, ranks can talk")
-    if bad := launch.probe(here):
-        return bad
+    if lives.proven(here):
+        say("health: not looked at again, ranks trained on these nodes a moment ago")
+    else:
+        what = "python" if here.own_program else "python, torch"
+        say(f"health: {what}, space, write access, ranks can talk")
+        if bad := launch.probe(here):
+            return bad
     journal.append("healthy", world=here.world)
     staged_nodes = nodes.stage()
     for node, staged in [] if here.own_program else staged_nodes:

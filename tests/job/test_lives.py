@@ -74,3 +74,31 @@ def test_a_late_twin_is_told_as_one(tmp_path):
     found = lives.needless(Life(run, "001", 2), {"PBS_JOBID": "8.hill"})
     assert (found.kind, found.fields) == ("twin", {"accepted": "7.hill"})
     assert lives.needless(Life(run, "001", 2), {"PBS_JOBID": "7.hill"}) is None
+
+
+def told(run, role, *events):
+    with Journal(run.path, role) as journal:
+        for kind, fields in events:
+            journal.append(kind, **fields)
+
+
+@pytest.mark.parametrize(
+    ("events", "known"),
+    [
+        ([("healthy", {}), ("training", {}), ("ended", {"then": {"action": "relaunch"}})], True),
+        ([("healthy", {}), ("ended", {"then": {"action": "relaunch"}})], False),
+        ([("healthy", {}), ("training", {}),
+          ("ended", {"then": {"action": "relaunch"}, "lost": ["n2"]})], False),
+        ([("healthy", {}), ("training", {}), ("ended", {"then": {"action": "resubmit"}})], False),
+        ([], False),
+    ],
+)  # fmt: skip
+def test_nodes_are_known_to_be_good_only_after_ranks_trained_on_all_of_them(
+    tmp_path, events, known
+):
+    class Here:
+        run, attempt, life = RunDir(tmp_path), "001", 2
+
+    (tmp_path / "journal").mkdir()
+    told(Here.run, "job-001-1-aaaa", *events)
+    assert lives.proven(Here) is known
