@@ -79,7 +79,8 @@ def test_a_late_twin_is_told_as_one(tmp_path):
 def told(run, role, *events):
     with Journal(run.path, role) as journal:
         for kind, fields in events:
-            journal.append(kind, **fields)
+            end = {"cause": "rank-failure", "evidence": []} if kind == "ended" else {}
+            journal.append(kind, **end, **fields)
 
 
 @pytest.mark.parametrize(
