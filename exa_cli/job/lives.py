@@ -23,6 +23,7 @@ from exa_cli.job.notice import Notice
 from exa_cli.policy import history
 from exa_cli.policy import next as policies
 from exa_cli.policy.next import Then
+from exa_cli.runs import claims
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
@@ -99,6 +100,13 @@ def goes_back(here: Allocation) -> bool:
     return bool(then and then.get("back"))
 
 
+def superseded(life: Life) -> bool:
+    """Whether another copy has claimed the run since: one that its batch system started anew while
+    this one ran on. To begin another life here would take the run from it."""
+    me = (life.attempt, life.number)
+    return any((c.attempt, c.life) > me for c in claims.read_claims(life.run.path))
+
+
 def proven(here: Allocation) -> bool:
     """Whether ranks trained on these very nodes a moment ago: in the life before, in this
     allocation, which lost none of them. Then a probe tells nothing that ranks would not."""
@@ -113,6 +121,8 @@ def proven(here: Allocation) -> bool:
 def decide(life: Life, record: dict[str, Any], here: Allocation | None, notice: Notice) -> Then:
     """What follows an end that is about to be recorded. ``here`` is None when the life had no
     allocation to work with; then what comes next is a person's to decide."""
+    if superseded(life):
+        return Then("nothing", "a newer life of the run has begun; it goes on, this one does not")
     if here is None:
         return Then("stop", f"{record['cause']}: there was no allocation to work with")
     record["own_program"] = here.own_program

@@ -16,7 +16,7 @@ from exa_cli.policy.next import Next, after, begins
 from exa_cli.runs import journal, metrics, state
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
-from exa_cli.runs.state import Observed, RunState
+from exa_cli.runs.state import Attempt, Observed, RunState
 from exa_cli.schedulers import asked
 from exa_cli.schedulers.types import JobState
 from exa_cli.sites.schema import SiteProfile
@@ -277,9 +277,23 @@ def coming_next(view: View, step: int | None) -> Next | None:
     then = last.then if last and last.state == "ended" else None
     if then and view.state.state == "resubmitting":
         at = clock.iso(((last and last.ended) or clock.now()) + then["wait_s"])
-        return Next("resubmit", at, f"{then['reason']}: {begins(step)}; {then.get('by', '')}")
+        return Next("resubmit", at, f"after {then['reason']}, {begins(step)}; {_who(view, last)}")
     stopped = then["reason"] if then and then["action"] == "stop" else None
     return after(view.state.cause, view.state.state, step, stopped)
+
+
+_WHO = {
+    "inside": "the ended job hands it in, or exa watch where that could not",
+    "chain": "it is queued ahead",
+    "requeue": "the batch system starts the same job again",
+    "watch": "exa watch hands it in, or exa resume",
+}
+
+
+def _who(view: View, last: Attempt | None) -> str:
+    """Who hands in the next attempt, in words."""
+    hands = view.run.request(last.attempt).get("next", {}) if last else {}
+    return _WHO.get(hands.get("by", ""), _WHO["watch"])
 
 
 def summary(view: View) -> dict[str, Any]:

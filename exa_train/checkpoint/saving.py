@@ -26,6 +26,7 @@ from exa_cli.checkpoint import folder, manifest
 from exa_cli.checkpoint.datafile import Identity
 from exa_cli.checkpoint.manifest import Manifest, Placed, Tensor
 from exa_cli.checkpoint.names import MANIFEST, new_generation
+from exa_cli.runs import claims
 from exa_train.checkpoint.agree import Group, answered, attempt
 from exa_train.checkpoint.errors import CheckpointFailed, Fault
 from exa_train.checkpoint.planner import TensorSavePlanner
@@ -182,6 +183,8 @@ class _Job:
         )
         if whole.nonfinite and not self.allow_nonfinite:
             raise CheckpointFailed.because(_bad_numbers(whole))
+        if claims.is_fenced(self.directory.parents[1], self.epoch):
+            raise CheckpointFailed.because(_fenced(self.epoch))
         manifest.commit(self.directory, whole)
         self.bytes = whole.bytes
 
@@ -201,6 +204,16 @@ def _tensor(planned: Any, parts: list[Written]) -> Tensor:
         shape=tuple(planned.size),
         slices=tuple(Placed.of(part.file.writer, part.piece) for part in parts),
         stats=merge(stats) if stats else None,
+    )
+
+
+def _fenced(epoch: int) -> Fault:
+    """A commit after a newer claim would never count; this copy of the run is to end."""
+    return Fault(
+        "unknown",
+        "a newer life has claimed this run: nothing more of this one is committed",
+        where=f"epoch {epoch}",
+        hint="nothing is lost: the newer life goes on from the last checkpoint that counts",
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from exa_cli.job import lives
 from exa_cli.job.lives import Life, stopped
+from exa_cli.runs import claims
 from exa_cli.runs.journal import Event, Journal
 from exa_cli.runs.rundir import RunDir
 
@@ -103,3 +104,14 @@ def test_nodes_are_known_to_be_good_only_after_ranks_trained_on_all_of_them(
     (tmp_path / "journal").mkdir()
     told(Here.run, "job-001-1-aaaa", *events)
     assert lives.proven(Here) is known
+
+
+def test_a_copy_that_another_has_fenced_begins_no_other_life(tmp_path):
+    run = RunDir(tmp_path)
+    (tmp_path / "journal").mkdir()
+    claims.claim_next(tmp_path, "001", 1, lambda: ())
+    assert not lives.superseded(Life(run, "001", 1))
+    claims.claim_next(tmp_path, "001", 2, lambda: ())
+    assert lives.superseded(Life(run, "001", 1))
+    then = lives.decide(Life(run, "001", 1), {"cause": "rank-failure"}, None, None)
+    assert (then.action, lives.superseded(Life(run, "001", 2))) == ("nothing", False)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rank_stage import Act, Result, Stage
 
 from exa_cli.checkpoint.select import choose
 from exa_cli.checkpoint.verify import survey, verify
+from exa_cli.runs import claims
+from exa_train.checkpoint import CheckpointFailed, save
 
 GOOD = Act("saved", 2, {"step": 10, "generation": "aaaa0000"})
 
@@ -171,3 +174,16 @@ def test_everything_is_durable_before_the_manifest_has_its_name(
     opened = next(i for i, call in enumerate(calls) if call[3:] == [directory])
     root = str(Path(directory).parent)
     assert ["fsync", root] in [call[:2] for call in calls[opened + 1 : commit]]
+
+
+def test_an_older_copy_of_a_run_commits_nothing_once_a_newer_life_has_claimed_it(
+    tmp_path: Path,
+) -> None:
+    state, root = {"model.w": torch.ones(8)}, tmp_path / "checkpoints"
+    first = claims.claim_next(tmp_path, "001", 1, lambda: ())
+    kept = save(state, root=root, step=1, epoch=first.epoch, meta={})
+    second = claims.claim_next(tmp_path, "001", 2, lambda: (kept.name,))
+    with pytest.raises(CheckpointFailed, match="a newer life has claimed this run"):
+        save(state, root=root, step=2, epoch=first.epoch, meta={})
+    assert [report.step for report in survey(root)] == [1]
+    assert save(state, root=root, step=2, epoch=second.epoch, meta={}).step == 2
