@@ -104,6 +104,21 @@ def test_the_margin_before_the_walltime_is_a_tenth_within_bounds(walltime, secon
     assert made["policy"]["stop_before_s"] == seconds
 
 
+def test_replicas_are_compared_when_a_checkpoint_is_due_unless_more_often():
+    made = plan(["checkpoint.every=7"])
+    assert made["policy"]["compare_every"] == 7
+    assert "right before it" in made["why"]["policy.compare_every"]
+    assert plan(["policy.compare_every=2"])["policy"]["compare_every"] == 2
+
+
+def test_what_follows_a_bad_step_is_as_asked():
+    asked = plan(["policy.bad_step='roll-back'", "policy.skip_at_most=9"])["policy"]
+    assert (asked["bad_step"], asked["skip_at_most"]) == ("roll-back", 9)
+    assert plan()["policy"]["bad_step"] == "skip"
+    with pytest.raises(Invalid, match="bad_step"):
+        plan(["policy.bad_step='ignore'"])
+
+
 @pytest.mark.parametrize(
     ("units", "expected", "reason"),
     [(True, "bf16", "has units"), (False, "fp32", "no units"), (None, "fp32", "unknown")],
