@@ -46,6 +46,7 @@ def supervise(run: RunDir, attempt: str, life: int) -> int:
     """Live an attempt's lives in this allocation; the exit code of ``exa job``."""
     notice = Notice()
     notice.listen()
+    lives.hand_over(run, attempt)
     while True:
         lived = _live_once(Life(run, attempt, life), notice)
         if lived is None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from fake_pbs import FakePbs
@@ -126,3 +128,50 @@ def test_while_the_server_is_away_nothing_is_assumed(there, server):
     there.submit("queued", settings={"train.steps": 5})
     there("status", "queued", "--json", expect=Unreachable.code)
     server.fault("qstat", "none")
+
+
+def chain(there, **more):
+    """A run with a job queued ahead. A login shell forgets the PATH on which the fake lies."""
+    programs = Path(shutil.which("qsub", path=there.env["PATH"])).parent
+    return {
+        "checkpoint.every": 100000, "policy.resubmit": "chain",
+        "script.prologue": f"'export PATH={programs}:$PATH'", "script.rehearse": "false", **more,
+    }  # fmt: skip
+
+
+def test_a_job_queued_ahead_is_taken_back_before_a_finished_runs_job_ends(there, server):
+    there.submit("short", settings=chain(there, **{"train.steps": 10}))
+    _, ahead = server.all()
+    assert (ahead["state"], ahead["substate"]) in (("H", 22), ("Q", 10))
+    there.wait_until(lambda: all(job["state"] == "F" for job in server.all()))
+    status = there.json("status", "short")
+    assert status["state"] == "done"
+    first, second = status["attempts"]
+    assert (first["cause"], second["lives"]) == ("finished", 0)
+    assert second["evidence"] == ["the run had ended before"]
+
+
+def test_where_nodes_have_no_commands_a_job_queued_ahead_ends_itself(there, server):
+    there.submit("short", settings=chain(there, **{"train.steps": 10, "script.prologue": "''"}))
+    there.wait_until(lambda: all(job["state"] == "F" for job in server.all()))
+    status = there.json("status", "short")
+    assert status["state"] == "done"
+    assert status["attempts"][1]["evidence"] == ["the run is done"]
+    assert not list((there.run_dir("short") / "attempts/002").glob("lives/*/launch.json"))
+
+
+def test_on_pbs_a_run_goes_on_after_its_walltime_by_the_job_queued_ahead(there, server):
+    more = {
+        "train.steps": 100000, "policy.stop_before": '"00:00:20"',
+        "resources.walltime": '"00:00:40"',
+    }  # fmt: skip
+    there.submit("long", settings=chain(there, **more))
+    run = there.run_dir("long")
+    there.wait_until(lambda: (run / "attempts/002/lives/1/launch.json").exists(), seconds=200)
+    there.wait_until(lambda: len(there.json("status", "long")["attempts"]) == 3)
+    there("cancel", "long")
+    there.wait_until(lambda: all(job["state"] == "F" for job in server.all()))
+    first, second, third = there.json("status", "long")["attempts"]
+    assert (first["cause"], third["lives"]) == ("walltime", 0)
+    assert second["first_step"] in (None, first["last_step"] + 1)
+    assert there.json("status", "long")["state"] == "cancelled"

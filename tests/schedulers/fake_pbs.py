@@ -156,7 +156,7 @@ def _run_job(pbs: FakePbs, number: str) -> int:
     path = pbs.folder / f"{number}.SC"
     path.write_text(job["script"])
     path.chmod(0o700)
-    if (pbs.folder / f"cancel.{number}").exists():
+    if not _dependencies_met(pbs, number, job["script"]):
         return 0
     home = pbs.folder / "home"
     home.mkdir(exist_ok=True)
@@ -181,6 +181,23 @@ def _run_job(pbs: FakePbs, number: str) -> int:
         time.sleep(0.05)
     _note_end(pbs, number, status)
     return 0
+
+
+def _dependencies_met(pbs: FakePbs, number: str, script: str) -> bool:
+    """Wait until the jobs of ``depend=afterany:`` have ended (recorded: H, substate 22, until
+    then). False when this one was deleted first."""
+    found = re.search(r"^#PBS -W depend=afterany:(\S+)$", script, re.MULTILINE)
+    before = [name.partition(".")[0] for name in found[1].split(":")] if found else []
+    if before:
+        pbs.change(number, state="H", substate=22, hold="s")
+    while not (pbs.folder / f"cancel.{number}").exists():
+        jobs = [pbs.get(name) for name in before]
+        if all(job is None or job["state"] == "F" for job in jobs):
+            if before:
+                pbs.change(number, state="Q", substate=10, hold="n")
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _note_end(pbs: FakePbs, number: str, status: int) -> None:
