@@ -89,9 +89,9 @@ class Saving:
 class Policy:
     """``plan.json`` → ``policy``: what `exa_train.trouble` and comparing replicas go by."""
 
-    bad_step: str
-    skip_at_most: int
-    compare_every: int
+    bad_step: str = "skip"
+    skip_at_most: int = 3
+    compare_every: int = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _plan(raw: dict[str, Any]) -> Plan:
         train=_fields(Train, raw["train"]),
         parallel=_fields(Parallel, raw["parallel"]),
         checkpoint=_fields(Saving, raw["checkpoint"]),
-        policy=_fields(Policy, raw["policy"]),
+        policy=_fields(Policy, raw.get("policy", {})),
     )
 
 

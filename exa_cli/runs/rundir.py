@@ -18,6 +18,7 @@ from typing import Any
 
 from exa_cli.base.errors import Damaged, Invalid
 from exa_cli.base.files import fsync_dir, read_json, write_json, write_text
+from exa_cli.spec.ends import UNSAID
 
 RUNS_VARIABLE = "EXA_RUNS"
 
@@ -60,8 +61,10 @@ class RunDir:
         return f"exa-{self.run_id}-{attempt}"
 
     def plan(self) -> dict[str, Any]:
-        """The frozen plan. Raises Damaged when it cannot be read."""
-        return self._frozen("plan.json", _plan_shape)
+        """The frozen plan, with what an exa of before did not write. Raises Damaged when it
+        cannot be read."""
+        plan = self._frozen("plan.json", _plan_shape)
+        return {**plan, "policy": {**UNSAID, **plan["policy"]}}
 
     def request(self, attempt: str) -> dict[str, Any]:
         """What an attempt asks the scheduler for. Raises Damaged when it cannot be read."""

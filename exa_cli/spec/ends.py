@@ -29,6 +29,12 @@ CAUSES = ("finished", *AFTER, "cancelled")
 
 ACTIONS = ("resume", "stop")
 
+UNSAID: dict[str, Any] = {
+    "on": AFTER, "retries": 3, "no_progress": 2, "backoff_s": 30, "node_hours": None, "chain": 1,
+    "shrink": False, "hang": {"watch": False, "fixed_s": None, "floor_s": 60.0},
+}  # fmt: skip
+"""The policy of runs that were frozen before there was one."""
+
 Means = Literal["auto", "inside", "chain", "requeue", "watch", "never"]
 """Who hands in the next attempt: the supervisor as its last act; jobs queued ahead that wait for
 this one's end; the batch system, which starts the same job again; ``exa watch`` or a waiting

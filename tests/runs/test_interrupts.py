@@ -2,9 +2,9 @@
 
 import pytest
 
-from exa_cli.policy.cause import CAUSES
 from exa_cli.runs.interrupts import NO_INTERRUPTS, History, history
 from exa_cli.runs.journal import Event
+from exa_cli.spec.ends import CAUSES
 
 NOW = ("009", 1)
 

@@ -9,8 +9,9 @@ import pytest
 from exa_cli.base.errors import Damaged, Invalid, NotFound, Unreachable, Usage
 from exa_cli.runs import rundir
 from exa_cli.runs.find import all_runs, find
-from exa_cli.runs.rundir import create, new_id
+from exa_cli.runs.rundir import RunDir, create, new_id
 from exa_cli.runs.turn import turn
+from exa_cli.spec.ends import UNSAID
 
 
 def make(root, name, unique=False):
@@ -131,3 +132,14 @@ def test_a_file_in_place_of_the_folder_of_runs_is_not_no_runs(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(NotFound, match="a file is where"):
         all_runs(tmp_path / "runs")
+
+
+def test_a_plan_of_an_older_exa_has_the_policy_that_nobody_said_otherwise(tmp_path):
+    plan = {
+        "scheduler": "local", "env": {}, "train": {"steps": 5}, "policy": {"stop_before_s": 10},
+        "parallel": {"nodes": 1, "ranks_per_node": 1, "world": 1},
+        "program": {"argv": ["x"], "directory": "/"},
+    }  # fmt: skip
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    policy = RunDir(tmp_path).plan()["policy"]
+    assert policy == {**UNSAID, "stop_before_s": 10}
