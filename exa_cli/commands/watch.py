@@ -11,13 +11,15 @@ from exa_cli.base import clock
 from exa_cli.base.errors import ExaError, RunFailed, Unreachable
 from exa_cli.base.talk import say
 from exa_cli.commands import _complete
-from exa_cli.commands._common import emit, json_option
+from exa_cli.commands._common import LIVE, emit, json_option
 from exa_cli.login import observe, scheduler
 from exa_cli.login.keep import Kept, keep
+from exa_cli.login.observe import View
 from exa_cli.runs.find import all_runs, find
 from exa_cli.runs.rundir import RunDir
 
 SHORTEST_S, LONGEST_S = 1.0, 60.0
+DAY_S = 86_400.0
 
 
 @click.command()
@@ -26,7 +28,10 @@ SHORTEST_S, LONGEST_S = 1.0, 60.0
 @click.option("--now", is_flag=True, hidden=True)
 @json_option
 def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None:
-    """Hand in the next attempt of each RUN as its policy says; of all runs, if none is named.
+    """Hand in the next attempt of each RUN as its policy says.
+
+    Without a name it watches all runs that are live, and those that ended within the last day
+    without anybody having decided what follows. Older ones have to be named.
 
     Returns when nothing is left to be done for any of them: 0 when all are done, 8 otherwise.
     A run that its user cancelled is never handed in again. Ctrl-C ends the watch, no job.
@@ -36,7 +41,7 @@ def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None
       exa watch
       exa watch demo --once
     """
-    watched = [find(name) for name in runs] if runs else all_runs()
+    watched = [find(name) for name in runs] if runs else _fresh(all_runs())
     told: dict[str, str] = {}
     results: dict[str, Kept] = {}
     while True:
@@ -50,6 +55,22 @@ def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None
         emit({"schema": 1, "runs": [{"run": n, **_json(kept)} for n, kept in results.items()]})
     if not once:
         _judge(watched)
+
+
+def _fresh(runs: Sequence[RunDir]) -> list[RunDir]:
+    """Runs that are worth watching unasked: nobody expects an old one to rise again."""
+    views, _ = observe.survey(runs)
+    chosen = [view.run for view in views if _is_fresh(view)]
+    say(f"watching {len(chosen)} of {len(runs)} runs; the others are over")
+    return chosen
+
+
+def _is_fresh(view: View) -> bool:
+    last = view.state.current
+    if view.state.state != "failed" or last is None:
+        return view.state.state in LIVE
+    recent = last.ended is not None and clock.now() - last.ended < DAY_S
+    return last.then is None and recent
 
 
 def _json(kept: Kept) -> dict[str, str | None]:
@@ -73,10 +94,10 @@ def _keep(run: RunDir, now: bool, told: dict[str, str]) -> Kept:
 
 def _pause(left: Sequence[RunDir], results: dict[str, Kept]) -> float:
     """Seconds to the next look: when something is due, and no oftener than a site wants."""
-    due = [at - clock.now() for run in left if (at := results[run.run_id].at)]
-    asked = min(_poll(run) for run in left)
-    soonest = min([LONGEST_S, *due])
-    return max(SHORTEST_S, soonest, min(asked, LONGEST_S))
+    asked = max(SHORTEST_S, min(LONGEST_S, *(_poll(run) for run in left)))
+    whens = (results[run.run_id].at for run in left)
+    due = (asked if when is None else when - clock.now() for when in whens)
+    return min(LONGEST_S, max(asked, min(due)))
 
 
 def _poll(run: RunDir) -> float:
