@@ -106,9 +106,10 @@ class Allocation:
         shrinks = self.plan["policy"].get("shrink") and relayout.shrunk(self.plan, left)
         return left >= len(self.nodes) or bool(left and shrinks)
 
-    def limits(self) -> Limits:
-        """When the scheduler kills, and when to save and stop before that."""
-        stop_at = self.end - self.plan["policy"]["stop_before_s"]
+    def limits(self, needed_s: float = 0.0) -> Limits:
+        """When the scheduler kills, and when to save and stop before that: as the plan says, and
+        earlier where that takes ``needed_s`` seconds and thus longer."""
+        stop_at = self.end - max(self.plan["policy"]["stop_before_s"], needed_s)
         return Limits(self.end, max(self.began, stop_at))
 
     def posts(self) -> tuple[Post, ...]:

@@ -41,6 +41,27 @@ class Wish:
         return "SIGTERM" if was_cancelled(self._here) else None
 
 
+class Pace:
+    """How long this run's saves have taken, looked up now and then."""
+
+    EVERY_S = 10.0
+
+    def __init__(self, here: Allocation) -> None:
+        self._run = here.run.path
+        self._asked = clock.monotonic()
+
+    def is_due(self) -> bool:
+        now = clock.monotonic()
+        due = now - self._asked >= self.EVERY_S
+        self._asked = now if due else self._asked
+        return due
+
+    def saves_s(self) -> list[float]:
+        """Seconds from a save's begin until it was durable, oldest first."""
+        told = (e.fields.get("seconds") for e in journal.read(self._run) if e.kind == "committed")
+        return [float(seconds) for seconds in told if seconds is not None]
+
+
 def gather(here: Allocation, status: int, reason: str | None, hang: str | None = None) -> Seen:
     """Everything the classifier looks at, but for what the nodes say at their `farewell`."""
     mine = list(_own_events(here))

@@ -26,7 +26,7 @@ from exa_cli.job.lives import Life
 from exa_cli.job.node import Swept
 from exa_cli.job.nodes import Nodes
 from exa_cli.job.notice import Notice
-from exa_cli.job.watch import Watch, stop_reason
+from exa_cli.job.watch import Watch, needed_s, stop_reason
 from exa_cli.policy.cause import Ended, Health, Seen, classify
 from exa_cli.policy.hang import Hang
 from exa_cli.policy.next import Then
@@ -222,8 +222,13 @@ def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice)
     watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
     wish, hangs = end.Wish(here), _hang_watch(here)
 
+    pace = end.Pace(here)
+
     def look() -> None:
         glance = nodes.look()
+        if pace.is_due():
+            steps = tuple(hangs.steps_s) if hangs else ()
+            watch.limits = here.limits(needed_s(pace.saves_s(), steps))
         notice.take(glance.notice or wish.notice())
         if glance.beats and hangs and watch.hang is None:
             found = hangs.look(glance.beats, glance.heard)

@@ -6,6 +6,7 @@ import pytest
 
 from exa_cli.job import lives
 from exa_cli.job.lives import Life, stopped
+from exa_cli.job.watch import needed_s
 from exa_cli.runs import claims
 from exa_cli.runs.journal import Event, Journal
 from exa_cli.runs.rundir import RunDir
@@ -115,3 +116,8 @@ def test_a_copy_that_another_has_fenced_begins_no_other_life(tmp_path):
     assert lives.superseded(Life(run, "001", 1))
     then = lives.decide(Life(run, "001", 1), {"cause": "rank-failure"}, None, None)
     assert (then.action, lives.superseded(Life(run, "001", 2))) == ("nothing", False)
+
+
+def test_time_to_stop_grows_with_what_saves_and_steps_have_taken():
+    assert needed_s([], []) == 0.0
+    assert needed_s([500.0, 1.0, 2.0, 3.0, 4.0, 5.0], [2.0] * 200 + [99.0]) == 14.0
