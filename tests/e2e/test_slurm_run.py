@@ -150,7 +150,9 @@ def test_a_run_whose_node_dies_goes_on_elsewhere_from_its_checkpoint(there, slur
 TWICE = {"policy.stop_before": '"00:00:30"', "checkpoint.every": 1000, "train.steps": 100000}
 
 
-@pytest.mark.parametrize("means", ["inside", "chain", "requeue"])
+@pytest.mark.parametrize(
+    "means", [pytest.param("inside", marks=pytest.mark.full), "chain", "requeue"]
+)
 def test_after_its_walltime_a_run_goes_on_by_every_means_slurm_has(there, slurm, means):
     """Half a minute's job, twice; then a cancel ends all of it."""
     site = there.home / "lab.toml"

@@ -6,8 +6,7 @@ from trial import trial, undisturbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ALWAYS = ("all_ranks_killed", "everything_killed", "bit_flipped", "file_deleted",
-          "manifest_deleted", "stale_file")  # fmt: skip
+ALWAYS = ("everything_killed", "bit_flipped", "manifest_deleted", "stale_file")
 """One of a kind in every run of the tests; the others are tried by --full and `make chaos`, or
 by tests of their own (tests/e2e/test_keep.py)."""
 
