@@ -4,8 +4,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Test workers. Tests that share a cluster or time ranks of their own stay together on one.
-WORKERS ?= 2
+# Test workers. Tests that share a cluster or time ranks of their own stay together on one, and
+# spend much of their time waiting: one worker for each such group.
+WORKERS ?= 3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 

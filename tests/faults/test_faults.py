@@ -6,9 +6,9 @@ from trial import trial, undisturbed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ALWAYS = ("everything_killed", "bit_flipped", "manifest_deleted", "stale_file")
-"""One of a kind in every run of the tests; the others are tried by --full and `make chaos`, or
-by tests of their own (tests/e2e/test_keep.py)."""
+ALWAYS = ("manifest_deleted", "stale_file")
+"""In every run of the tests; the others have tests of their own there (tests/e2e: test_keep.py,
+test_resume.py, test_damage.py), and are tried like this by --full and `make chaos`."""
 
 _reference = {}
 

@@ -106,6 +106,7 @@ def test_weights_that_spoil_every_step_are_left_for_a_checkpoint(
     assert run.digest(10) == undisturbed()
 
 
+@pytest.mark.full
 def test_a_step_that_always_fails_does_not_send_the_run_back_for_ever(
     make_run: Callable[..., Run],
 ) -> None:
@@ -158,6 +159,7 @@ def test_two_replicas_that_differ_have_no_judge_and_go_back(
     assert run.digest(10) == undisturbed(**TWO)
 
 
+@pytest.mark.full
 def test_of_two_replicas_the_sound_one_is_right(
     make_run: Callable[..., Run], undisturbed: Callable[..., str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_of_two_replicas_the_sound_one_is_right(
     assert run.digest(10) == undisturbed(**TWO)
 
 
+@pytest.mark.full
 def test_a_policy_of_stopping_stops(make_run: Callable[..., Run]) -> None:
     run = make_run(**TWO, policy={"bad_step": "stop"})
     assert run.start(faults=[flip(f"model.{HEAD}", MANTISSA, step=6)]).wait() == BAD_NUMBERS
@@ -175,7 +178,7 @@ def test_a_policy_of_stopping_stops(make_run: Callable[..., Run]) -> None:
     assert sorted(run.committed()) == [2, 4]
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("engine", [pytest.param("ddp", marks=pytest.mark.full), "fsdp2"])
 def test_a_checkpoint_that_adamw_cannot_have_made_is_passed_over(
     make_run: Callable[..., Run], engine: str
 ) -> None:
