@@ -31,6 +31,9 @@ kind = "mpich"
 command = ["mpiexec", "-rmk", "user", "-launcher", "fork", "-n", "{ranks}"]
 agents = ["mpiexec", "-rmk", "user", "-launcher", "fork", "-n", "{ranks}"]
 
+[policy]
+resubmit = "watch"
+
 [torch]
 device = "cpu"
 backend = "gloo"
