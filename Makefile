@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Test workers. Tests that share a cluster or time ranks of their own stay together on one, and
-# spend much of their time waiting: one worker for each such group.
-WORKERS ?= 3
+# time what they do: more workers than cores make them late.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 

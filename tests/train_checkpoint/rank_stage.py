@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-RANK_DEADLINE_S = 90
+RANK_DEADLINE_S = 240
 SCENARIOS = ("ckpt_scenarios", "saves_scenarios")
 
 
