@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exa_cli.base import clock
-from exa_cli.base.errors import RunFailed, Unreachable
+from exa_cli.base.errors import ExaError, RunFailed, Unreachable
 from exa_cli.base.files import to_json
 from exa_cli.base.talk import say
 from exa_cli.commands import _complete
@@ -94,15 +94,15 @@ def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) ->
     """
     from exa_cli.login import observe
 
-    known = clock.monotonic()
+    known, keeper = clock.monotonic(), _Keeper(run)
     while True:
         view = observe.look([run])[0]
         state = view.state.state
         each(state)
-        if state not in LIVE and not (state == "failed" and _kept(run)):
+        if state not in LIVE and not (state == "failed" and keeper.goes_on()):
             break
         if state == "resubmitting":
-            _kept(run)
+            keeper.goes_on()
         if state != "unknown" or view.trouble:
             known = clock.monotonic()
         elif clock.monotonic() - known > FORGOTTEN_S:
@@ -111,17 +111,39 @@ def wait_for(run: RunDir, each: Callable[[str], object] = lambda state: None) ->
     tell_end(run, view.state, f"exa logs {run.run_id} shows what it said")
 
 
-def _kept(run: RunDir) -> bool:
-    """Do what the run's policy says comes next; whether there is anything still to come."""
-    from exa_cli.login.keep import keep
+def poll_s(run: RunDir) -> float:
+    """Seconds between two questions that a run's site wants; a minute where it cannot be read."""
+    from exa_cli.login import scheduler
 
     try:
-        kept = keep(run)
-    except Unreachable:
-        return True  # somebody else is at it, or the batch system is silent: look again
-    if kept.action == "submitted":
-        say(kept.words)
-    return kept.action != "settled"
+        return float(scheduler.frozen(run).scheduler.poll_s)
+    except ExaError:
+        return 60.0
+
+
+class _Keeper:
+    """Keeps a run alive for who waits for it, asking no oftener than its site wants."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run, self._next, self._more = run, float("-inf"), True
+
+    def goes_on(self) -> bool:
+        """Do what the run's policy says comes next; whether anything is still to come."""
+        from exa_cli.login.keep import keep
+
+        now = clock.monotonic()
+        if now < self._next:
+            return self._more
+        self._next = now + poll_s(self._run)
+        try:
+            kept = keep(self._run)
+        except Unreachable as error:
+            say(f"{error.what}; looking again")
+            return True  # somebody else is at it, or the batch system is silent
+        if kept.action == "submitted":
+            say(kept.words)
+        self._more = kept.action != "settled"
+        return self._more
 
 
 def tell_end(run: RunDir, state: RunState, silent: str) -> None:

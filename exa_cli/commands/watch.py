@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -11,9 +11,9 @@ from exa_cli.base import clock
 from exa_cli.base.errors import ExaError, RunFailed, Unreachable
 from exa_cli.base.talk import say
 from exa_cli.commands import _complete
-from exa_cli.commands._common import LIVE, emit, json_option
-from exa_cli.login import observe, scheduler
-from exa_cli.login.keep import Kept, keep
+from exa_cli.commands._common import LIVE, emit, json_option, poll_s
+from exa_cli.login import observe
+from exa_cli.login.keep import Kept, keep, lacks_links
 from exa_cli.login.observe import View
 from exa_cli.runs.find import all_runs, find
 from exa_cli.runs.rundir import RunDir
@@ -45,8 +45,9 @@ def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None
     told: dict[str, str] = {}
     results: dict[str, Kept] = {}
     while True:
-        for run in watched:
-            results[run.run_id] = _keep(run, now, told)
+        for run, live in _seen(watched):
+            results[run.run_id] = live or _keep(run, now)
+            _tell(run, results[run.run_id], told)
         left = [run for run in watched if results[run.run_id].action != "settled"]
         if once or not left:
             break
@@ -78,33 +79,40 @@ def _json(kept: Kept) -> dict[str, str | None]:
     return {"action": kept.action, "at": at, "reason": kept.words}
 
 
-def _keep(run: RunDir, now: bool, told: dict[str, str]) -> Kept:
-    """Do what is to be done for a run; what cannot be done now is said and tried again."""
+def _seen(runs: Sequence[RunDir]) -> Iterator[tuple[RunDir, Kept | None]]:
+    """Each run, and that it is live where there is nothing to do for it: by one question to each
+    batch system for all of them, or an answer that is young enough."""
+    views, broken = observe.survey(runs)
+    for view in views:
+        last, state = view.state.current, view.state.state
+        idle = state in ("queued", "running") and not (last and lacks_links(view, last))
+        yield view.run, Kept("live", f"{view.run.run_id} is {state}") if idle else None
+    for each in broken:
+        yield each.run, None
+
+
+def _keep(run: RunDir, now: bool) -> Kept:
+    """Do what is to be done for a run; what cannot be done now is tried again."""
     try:
-        kept = keep(run, now=now)
+        return keep(run, now=now)
     except Unreachable as error:
-        kept = Kept("waits", str(error), clock.now() + LONGEST_S)
+        return Kept("waits", str(error), clock.now() + LONGEST_S)
     except (ExaError, OSError) as error:
-        kept = Kept("settled", str(error))
+        return Kept("settled", str(error))
+
+
+def _tell(run: RunDir, kept: Kept, told: dict[str, str]) -> None:
     if told.get(run.run_id) != kept.words:
         told[run.run_id] = kept.words
         say(f"{run.run_id}: {kept.words}")
-    return kept
 
 
 def _pause(left: Sequence[RunDir], results: dict[str, Kept]) -> float:
     """Seconds to the next look: when something is due, and no oftener than a site wants."""
-    asked = max(SHORTEST_S, min(LONGEST_S, *(_poll(run) for run in left)))
+    asked = max(SHORTEST_S, min(LONGEST_S, *(poll_s(run) for run in left)))
     whens = (results[run.run_id].at for run in left)
     due = (asked if when is None else when - clock.now() for when in whens)
     return min(LONGEST_S, max(asked, min(due)))
-
-
-def _poll(run: RunDir) -> float:
-    try:
-        return float(scheduler.frozen(run).scheduler.poll_s)
-    except ExaError:
-        return LONGEST_S
 
 
 def _judge(watched: Sequence[RunDir]) -> None:

@@ -41,7 +41,7 @@ class Wish:
         return "SIGTERM" if was_cancelled(self._here) else None
 
 
-class Pace:
+class SaveTimes:
     """How long this run's saves have taken, looked up now and then."""
 
     EVERY_S = 10.0
@@ -56,9 +56,10 @@ class Pace:
         self._asked = now if due else self._asked
         return due
 
-    def saves_s(self) -> list[float]:
-        """Seconds from a save's begin until it was durable, oldest first."""
-        told = (e.fields.get("seconds") for e in journal.read(self._run) if e.kind == "committed")
+    def seconds(self) -> list[float]:
+        """Seconds that the last save of each life took until it was durable, oldest first."""
+        events = journal.read(self._run, brief=True)
+        told = (event.fields.get("seconds") for event in events if event.kind == "committed")
         return [float(seconds) for seconds in told if seconds is not None]
 
 

@@ -18,6 +18,9 @@ GAP_S = 20.0
 """A longer pause between two of our own looks (a suspended machine, a stopped supervisor) tells
 nothing about the ranks: then all is counted anew."""
 
+QUIET_S = 3.0
+"""How long ranks stand still before it is looked whether a checkpoint grows instead."""
+
 STACKS_S = 5.0
 """How long ranks have to write down their stacks."""
 
@@ -39,6 +42,7 @@ class HangWatch:
     settings: Settings
     checkpoints: Path
     marks: dict[int, Mark] = field(default_factory=dict)
+    _seen: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     steps_s: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     _looked: float | None = None
     _written: int = 0
@@ -56,7 +60,7 @@ class HangWatch:
             self._forget(now)
         self._looked = now
         self._learn(beats, now)
-        wrote = self._save_grew()
+        wrote = self._still(now) and self._save_grew()
         for rank, beat in beats.items():
             self._mark(rank, beat, now, wrote, rank in set(heard))
         step = policy.limit(self.steps_s, self.settings.fixed_s, self.settings.floor_s)
@@ -93,14 +97,15 @@ class HangWatch:
         if self._step is None or slowest != self._step[0]:
             self._step = (slowest, now)
 
+    def _still(self, now: float) -> bool:
+        """Whether no rank has moved for a while: only then is the filesystem asked for more."""
+        return all(now - mark.moved >= QUIET_S for mark in self.marks.values())
+
     def _save_grew(self) -> bool:
         """Whether a checkpoint that is not committed yet has more bytes than at the last look."""
         written, before = _unfinished_bytes(self.checkpoints), self._written
         self._written = written
         return written > before
-
-    def __post_init__(self) -> None:
-        self._seen: dict[int, tuple[Any, Any]] = {}
 
 
 def _unfinished_bytes(root: Path) -> int:

@@ -27,12 +27,10 @@ from exa_cli.runs import claims
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
-from exa_cli.runs.state import place
+from exa_cli.runs.state import by_life, place, then_before
 
 HAND_OVER_S = 120.0
 """How long handing in the next attempt may take; a batch system that ends the job is quicker."""
-
-NEVER = {"by": "never", "why": "its request does not say who would hand it in"}
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ def stopped(events: list[Event], life: Life) -> str | None:
         return None
     if by_policy and any(event.kind == "done" for event in events):
         return "the run is done"
-    ends = [e for e in events if e.kind == "ended" and _before(e, life)]
-    then = max(ends, key=lambda e: place(e) or ("", 0)).fields.get("then") if ends else None
+    then = then_before(events, life.attempt, life.number)
     return str(then["reason"]) if then and then["action"] in ("stop", "nothing") else None
 
 
@@ -85,18 +82,9 @@ def _of(event: Event, attempt: str) -> bool:
     return bool(event.fields.get("attempt") == attempt)
 
 
-def _before(event: Event, life: Life) -> bool:
-    where = place(event)
-    return where is not None and where < (life.attempt, life.number)
-
-
 def goes_back(here: Allocation) -> bool:
     """Whether the life before was decided to be followed from one checkpoint further back."""
-    events, me = journals.read(here.run.path), Life(here.run, here.attempt, here.life)
-    ends = [e for e in events if e.kind == "ended" and _before(e, me)]
-    if not ends:
-        return False
-    then = max(ends, key=lambda e: place(e) or ("", 0)).fields.get("then")
+    then = then_before(journals.read(here.run.path), here.attempt, here.life)
     return bool(then and then.get("back"))
 
 
@@ -110,7 +98,7 @@ def superseded(life: Life) -> bool:
 def proven(here: Allocation) -> bool:
     """Whether ranks trained on these very nodes a moment ago: in the life before, in this
     allocation, which lost none of them. Then a probe tells nothing that ranks would not."""
-    before = [e for e in journals.read(here.run.path) if place(e) == (here.attempt, here.life - 1)]
+    before = by_life(journals.read(here.run.path)).get((here.attempt, here.life - 1), [])
     kinds = {event.kind for event in before}
     ends = [event.fields for event in before if event.kind == "ended"]
     again = any((end.get("then") or {}).get("action") == "relaunch" for end in ends)
@@ -125,13 +113,12 @@ def decide(life: Life, record: dict[str, Any], here: Allocation | None, notice: 
         return Then("nothing", "a newer life of the run has begun; it goes on, this one does not")
     if here is None:
         return Then("stop", f"{record['cause']}: there was no allocation to work with")
-    record["own_program"] = here.own_program
     role = f"job-{life.attempt}-{life.number}-0"
     ended = Event(clock.now(), role, 0, "ended", record)
     told = history.read([*_settled_events(life), ended])
     enough = here.can_lose(len(record.get("lost", ())))
     left = here.limits().stop_at - clock.now() if enough and not notice.signal else None
-    return policies.decide(told, here.plan["policy"], here.request.get("next", NEVER), left)
+    return policies.decide(told, here.plan["policy"], policies.hands(here.request), left)
 
 
 def _settled_events(life: Life) -> list[Event]:
@@ -193,6 +180,6 @@ def hand_over(run: RunDir, attempt: str, then: Then | None = None) -> None:
 def _by(run: RunDir, attempt: str) -> str:
     """Who hands in the attempt after this one."""
     try:
-        return str(run.request(attempt).get("next", NEVER)["by"])
+        return policies.hands(run.request(attempt))["by"]
     except ExaError:
-        return NEVER["by"]
+        return policies.NOBODY["by"]

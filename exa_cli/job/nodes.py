@@ -22,6 +22,9 @@ SILENT_S = 60.0
 """After how long an agent that gives no new sign counts as lost. A parallel filesystem may
 stand still for a while; so may a node, and neither harms the ranks by itself."""
 
+STALE_S = 6.0
+"""Three signs of an agent that did not come."""
+
 TIDY_S = 30.0
 """How long nodes have to tidy. Batch systems give a job that ends about as much."""
 
@@ -144,6 +147,19 @@ def silent(since: Mapping[str, float], now: float, gone: Sequence[str] = ()) -> 
     return tuple(n for n, t in since.items() if now - t >= SILENT_S and n not in gone)
 
 
+def lost_nodes(
+    mute: Sequence[str], since: Mapping[str, float], ordered: float, own: str | None
+) -> tuple[str, ...]:
+    """Which of the nodes whose agents did not take their leave are lost. Pure.
+
+    Not one that gave signs until it was told to tidy: that takes its time. And none at all where
+    the supervisor's own node is among the mute: then the agents' launcher ended, and no node.
+    """
+    if own in mute:
+        return ()
+    return tuple(name for name in mute if ordered - since[name] >= STALE_S)
+
+
 class Agents:
     """Nodes that are other machines: an agent on each, started by the site's launcher.
 
@@ -231,6 +247,7 @@ class Agents:
         posts.order_stacks(self.folder)
 
     def tidy(self, keep: Sequence[int]) -> Farewell:
+        ordered = clock.monotonic()
         if self.launcher is not None:
             posts.order_tidy(self.folder, keep)
             self._wait_for_leave(self.launcher)
@@ -238,8 +255,13 @@ class Agents:
         beats = {rank: beat for sign in signs for rank, beat in sign.ranks.items()}
         kills = any(sign.memory_kills for sign in signs)
         left = _total([sign for sign in signs if sign.reached("gone")])
-        lost = self._short_of("gone") if self.launcher else []
-        return Farewell(node.newest_step(beats), kills, left, tuple(self._untidy()), tuple(lost))
+        lost = self._lost(ordered) if self.launcher else ()
+        return Farewell(node.newest_step(beats), kills, left, tuple(self._untidy()), lost)
+
+    def _lost(self, ordered: float) -> tuple[str, ...]:
+        """Nodes that gave no sign for a while before they were told to tidy, and none since."""
+        own = inside.this_node(self.names)
+        return lost_nodes(self._short_of("gone"), self.ear.since, ordered, own)
 
     def _wait_for_leave(self, launcher: subprocess.Popen[bytes]) -> None:
         """Until every agent that still gives signs has left, at most `TIDY_S`."""

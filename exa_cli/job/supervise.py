@@ -88,6 +88,7 @@ def _live_once(life: Life, notice: Notice) -> _Lived | None:
         lost = list(seen.lost_nodes) if ended.cause == "node-failure" else []
         record = {"cause": ended.cause, "evidence": list(ended.evidence), "step": step}
         record |= {"lost": lost} if lost else {}
+        record |= {"own_program": True} if here and here.own_program else {}
         then = lives.decide(life, record, here, notice)
         journal.append("ended", **record, then=then.record())
     say("\n  ".join([f"ended: {ended.cause}", *ended.evidence, f"then: {then.words}"]))
@@ -222,13 +223,13 @@ def _run_ranks(here: Allocation, nodes: Nodes, journal: Journal, notice: Notice)
     watch = Watch(here.folder, here.limits(), notice, lambda: end.was_cancelled(here))
     wish, hangs = end.Wish(here), _hang_watch(here)
 
-    pace = end.Pace(here)
+    saves = end.SaveTimes(here)
 
     def look() -> None:
         glance = nodes.look()
-        if pace.is_due():
+        if saves.is_due():
             steps = tuple(hangs.steps_s) if hangs else ()
-            watch.limits = here.limits(needed_s(pace.saves_s(), steps))
+            watch.limits = here.limits(needed_s(saves.seconds(), steps))
         notice.take(glance.notice or wish.notice())
         if glance.beats and hangs and watch.hang is None:
             found = hangs.look(glance.beats, glance.heard)

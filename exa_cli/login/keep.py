@@ -7,6 +7,7 @@ next.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from exa_cli.login.observe import View
 from exa_cli.login.submit import Submission
 from exa_cli.policy import history as histories
 from exa_cli.policy.history import History
-from exa_cli.policy.next import affordable, begins, decide
+from exa_cli.policy.next import Then, affordable, begins, decide, hands
 from exa_cli.runs import journal as journals
 from exa_cli.runs.journal import Journal
 from exa_cli.runs.rundir import RunDir
@@ -29,9 +30,6 @@ from exa_cli.spec import times
 
 AGAIN_S = 60.0
 """After how long a batch system that was not reached is tried again."""
-
-HANDS_OFF = {"by": "never", "why": "it was submitted by an exa that resubmits nothing"}
-"""For requests made before exa decided this."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,16 @@ def _then(view: View, last: Attempt) -> dict[str, Any]:
     """What was decided to come after an attempt, decided now where its supervisor did not."""
     if last.then is not None and last.then["action"] != "relaunch":
         return last.then
-    then = decide(_history(view), view.plan["policy"], _hands(view.run, last)).record()
-    with Journal(view.run.path, journals.writer_name("login")) as journal:
-        journal.append("decided", attempt=last.attempt, cause=last.cause, then=then)
-    return then
+    then = decide(_history(view), view.plan["policy"], _hands(view.run, last))
+    return _decided(view.run, last, then)
+
+
+def _decided(run: RunDir, last: Attempt, then: Then) -> dict[str, Any]:
+    """Write down what is to come after an attempt, in place of its supervisor."""
+    record = then.record()
+    with Journal(run.path, journals.writer_name("login")) as journal:
+        journal.append("decided", attempt=last.attempt, cause=last.cause, then=record)
+    return record
 
 
 def _history(view: View) -> History:
@@ -89,9 +93,8 @@ def _history(view: View) -> History:
     return histories.read(view.events, silent)
 
 
-def _hands(run: RunDir, last: Attempt) -> dict[str, str]:
-    hands: dict[str, str] = run.request(last.attempt).get("next", HANDS_OFF)
-    return hands
+def _hands(run: RunDir, last: Attempt) -> Mapping[str, str]:
+    return hands(run.request(last.attempt))
 
 
 def _go_on(view: View, last: Attempt, then: dict[str, Any], now: bool) -> Kept:
@@ -106,7 +109,8 @@ def _go_on(view: View, last: Attempt, then: dict[str, Any], now: bool) -> Kept:
         times.seconds(made.run.resources.walltime),
     )  # fmt: skip
     if walltime is None:
-        return Kept("settled", "the node-hours left do not allow another attempt")
+        stop = Then("stop", f"{then['reason']}; the node-hours left allow no other attempt")
+        return Kept("settled", _decided(run, last, stop)["reason"])
     made = submit.reopen(run, {"walltime": times.text(walltime)})
     begin = {"begin": int(due) + 1} if due > clock.now() else {}
     if was_cancelled(journals.read(run.path), last.attempt):
@@ -136,13 +140,26 @@ def _started_again(view: View, last: Attempt, now: bool) -> Kept | None:
     return Kept("live", f"job {last.job_id} is started again by the batch system")
 
 
+def lacks_links(view: View, last: Attempt) -> bool:
+    """Whether jobs are to be queued ahead of an attempt's end and are not."""
+    return _hands(view.run, last)["by"] == "chain" and _links_wanted(view) > 0
+
+
+def _links_wanted(view: View) -> int:
+    wanted: int = view.plan["policy"]["chain"] - len(_links(view))
+    return wanted
+
+
+def _links(view: View) -> list[Attempt]:
+    return [a for a in view.state.attempts if a.ahead and a.state == "queued" and a.job_id]
+
+
 def _link(view: View, last: Attempt) -> None:
     """Queue jobs ahead that wait for this one's end, as many as the policy wants."""
-    if _hands(view.run, last)["by"] != "chain" or last.job_id is None:
+    if last.job_id is None or not lacks_links(view, last):
         return
-    links = [a for a in view.state.attempts if a.ahead and a.state == "queued" and a.job_id]
-    wanted = view.plan["policy"]["chain"] - len(links)
-    _chain(view.run, (links or [last])[-1].job_id or "", wanted)
+    before = (_links(view) or [last])[-1].job_id or ""
+    _chain(view.run, before, _links_wanted(view))
 
 
 def _chain(run: RunDir, before: str, count: int) -> None:
@@ -158,7 +175,7 @@ def ahead(done: Submission) -> None:
     """Queue jobs ahead of a submission's end, if that is its run's way. What cannot be queued is
     said: the submission stands, and exa watch can do the rest."""
     run = done.run
-    if run.request(done.attempt).get("next", HANDS_OFF)["by"] != "chain":
+    if hands(run.request(done.attempt))["by"] != "chain":
         return
     try:
         with turn(run):

@@ -12,7 +12,7 @@ from exa_cli.base import clock
 from exa_cli.base.errors import Damaged, ExaError, Unreachable
 from exa_cli.login import scheduler
 from exa_cli.policy.cause import Seen, classify, exit_words
-from exa_cli.policy.next import Next, after, begins
+from exa_cli.policy.next import Next, after, begins, hands
 from exa_cli.runs import journal, metrics, state
 from exa_cli.runs.journal import Event
 from exa_cli.runs.rundir import RunDir
@@ -292,8 +292,8 @@ _WHO = {
 
 def _who(view: View, last: Attempt | None) -> str:
     """Who hands in the next attempt, in words."""
-    hands = view.run.request(last.attempt).get("next", {}) if last else {}
-    return _WHO.get(hands.get("by", ""), _WHO["watch"])
+    by = hands(view.run.request(last.attempt))["by"] if last else "watch"
+    return _WHO.get(by, _WHO["watch"])
 
 
 def summary(view: View) -> dict[str, Any]:

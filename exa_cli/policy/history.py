@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from exa_cli.runs.journal import Event
-from exa_cli.runs.state import place
+from exa_cli.runs.state import by_life
 
 KEPT = ("committed", "stopped", "done")
 """Events whose ``step`` will not be lost any more."""
@@ -51,7 +51,8 @@ def read(events: Iterable[Event], causes: Mapping[str, str] | None = None) -> Hi
         causes: attempt → cause, for lives that left no word of their own end and attempts that
             never began one.
     """
-    lives, since, nodes = _lives(list(events))
+    events = list(events)
+    lives, (since, nodes) = by_life(events), _handed_in(events)
     told = _tries(lives, causes or {})
     tries = tuple(t for t in told if t.attempt >= since)
     begun = {t.attempt for t in tries}
@@ -62,25 +63,11 @@ def read(events: Iterable[Event], causes: Mapping[str, str] | None = None) -> Hi
     return History(tuple(sorted(tries, key=lambda t: (t.attempt, t.life))), spent / 3600)
 
 
-def _lives(
-    events: list[Event],
-) -> tuple[dict[tuple[str, int], list[Event]], str, dict[str, int]]:
-    """Events by life, in the order of lives; the attempt a user made last; nodes by attempt."""
-    lives: dict[tuple[str, int], list[Event]] = {}
-    since, nodes = "", {}
-    for event in events:
-        if where := place(event):
-            lives.setdefault(where, []).append(event)
-        elif event.kind == "intent":
-            nodes[event.fields["attempt"]] = event.fields.get("nodes") or 0
-            if event.fields.get("by", "user") == "user":
-                since = max(since, event.fields["attempt"])
-    real = {w: own for w, own in sorted(lives.items()) if not _twin(own)}
-    return real, since, nodes
-
-
-def _twin(events: list[Event]) -> bool:
-    return any(event.kind in ("twin", "needless") for event in events)
+def _handed_in(events: list[Event]) -> tuple[str, dict[str, int]]:
+    """The attempt that a user handed in last; the nodes of each."""
+    intents = [event.fields for event in events if event.kind == "intent"]
+    by_user = [each["attempt"] for each in intents if each.get("by", "user") == "user"]
+    return max(by_user, default=""), {e["attempt"]: e.get("nodes") or 0 for e in intents}
 
 
 def _tries(

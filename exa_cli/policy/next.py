@@ -47,6 +47,16 @@ LONGEST_BACKOFF_S = 3600.0
 SPARE_S = 10.0
 """What another life in the allocation must have left for training, beside coming up."""
 
+NOBODY = {"by": "never", "why": "its request does not say who would hand it in"}
+"""For requests of an exa that resubmitted nothing."""
+
+
+def hands(request: Mapping[str, Any]) -> Mapping[str, str]:
+    """Who hands in the attempt after this one, and why: of request.json, ``next``."""
+    said: Mapping[str, str] = request.get("next", NOBODY)
+    return said
+
+
 Action = Literal["nothing", "relaunch", "resubmit", "stop"]
 
 
@@ -79,7 +89,7 @@ class Then:
 def decide(
     history: History,
     policy: Mapping[str, Any],
-    hands: Mapping[str, str],
+    next_by: Mapping[str, str],
     left_s: float | None = None,
 ) -> Then:
     """What comes after the last life of a history; see the module's table.
@@ -87,7 +97,7 @@ def decide(
     Args:
         history: at least one life.
         policy: of plan.json.
-        hands: of request.json, ``next``: who hands in the next attempt, and why.
+        next_by: who hands in the next attempt, and why (`hands`).
         left_s: seconds until ranks have to stop, where the allocation can be used again.
     """
     last = history.tries[-1]
@@ -98,8 +108,8 @@ def decide(
     back, failed = _repeats(history.tries), last.cause not in TAKEN
     if failed and left_s is not None and left_s >= _needed(history):
         return Then("relaunch", f"{last.cause}; the allocation lasts", back=back)
-    if hands["by"] == "never":
-        return Then("stop", f"{last.cause}; no attempt follows: {hands['why']}")
+    if next_by["by"] == "never":
+        return Then("stop", f"{last.cause}; no attempt follows: {next_by['why']}")
     wait = _backoff(history.tries, policy["backoff_s"]) if failed else 0.0
     return Then("resubmit", last.cause, wait, back)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from exa_cli.runs.journal import Event
-from exa_cli.runs.state import place
+from exa_cli.runs.state import by_life
 
 NO_INTERRUPTS = frozenset(
     {
@@ -58,7 +58,8 @@ def history(events: Iterable[Event], attempt: str, life: int) -> History:
     found = sorted(events, key=lambda e: e.t)
     cancelled = {e.fields.get("attempt") for e in found if e.kind == "cancelled"}
     interrupts, trained = 0, 0.0
-    for where, past in _lives(found).items():
+    for where, own in by_life(found).items():
+        past = _life(own)
         for stretch in past.stretches:
             newest = stretch is past.stretches[-1]
             if newest and where == (attempt, life):
@@ -69,14 +70,9 @@ def history(events: Iterable[Event], attempt: str, life: int) -> History:
     return History(interrupts, trained)
 
 
-def _lives(events: list[Event]) -> dict[tuple[str, int], _Life]:
-    lives: dict[tuple[str, int], _Life] = {}
-    stretches: dict[str, _Stretch] = {}
+def _life(events: Iterable[Event]) -> _Life:
+    life, stretches = _Life(), dict[str, _Stretch]()
     for event in events:
-        where = place(event)
-        if where is None:
-            continue
-        life = lives.setdefault(where, _Life())
         if event.kind == "ended":
             life.cause, life.ended = event.fields["cause"], event.t
         elif event.kind == "training":
@@ -86,4 +82,4 @@ def _lives(events: list[Event]) -> dict[tuple[str, int], _Life]:
             stretch = stretches[event.writer]
             stretch.last = event.t
             stretch.saved = stretch.saved or event.kind in ("stopped", "done")
-    return lives
+    return life

@@ -111,6 +111,27 @@ def _place(writer: str) -> tuple[str, int] | None:
     return (found[2], int(found[3])) if found else None
 
 
+def by_life(events: Iterable[Event]) -> dict[tuple[str, int], list[Event]]:
+    """The events of each life, by attempt and number. A life that ended itself at once, as a late
+    twin or because there was nothing to do, is none."""
+    lives: dict[tuple[str, int], list[Event]] = {}
+    for event in events:
+        if where := place(event):
+            lives.setdefault(where, []).append(event)
+    return {w: own for w, own in sorted(lives.items()) if not any(map(_is_needless, own))}
+
+
+def _is_needless(event: Event) -> bool:
+    return event.kind in ("twin", "needless")
+
+
+def then_before(events: Iterable[Event], attempt: str, life: int) -> dict[str, Any] | None:
+    """What the newest life before this one decided to come after itself, if it said so."""
+    ends = [e for own in by_life(events).values() for e in own if e.kind == "ended"]
+    before = [e for e in ends if (place(e) or ("", 0)) < (attempt, life)]
+    return before[-1].fields.get("then") if before else None
+
+
 def _by_attempt(events: Iterable[Event]) -> dict[str, _Facts]:
     facts: dict[str, _Facts] = {}
     for event in events:

@@ -35,6 +35,7 @@ def told(monkeypatch):
         monkeypatch.setattr(observe, "look", look)
 
     monkeypatch.setattr(keep, "keep", lambda _: Kept("settled", "its policy says stop"))
+    monkeypatch.setattr(_common, "poll_s", lambda _: 30.0)
     return set_up
 
 
@@ -77,3 +78,13 @@ def test_a_run_that_somebody_else_is_submitting_for_is_looked_at_again(told, mon
     monkeypatch.setattr(keep, "keep", busy)
     told(("failed", None), ("queued", None), ("done", None))
     _common.wait_for(RUN)
+
+
+def test_a_site_is_asked_no_oftener_than_it_wants_while_an_attempt_is_waited_for(told, monkeypatch):
+    """The clock here goes a minute a look; a site that wants to be asked every ten gets that."""
+    asked = []
+    monkeypatch.setattr(keep, "keep", lambda run: asked.append(run) or Kept("waits", "due later"))
+    monkeypatch.setattr(_common, "poll_s", lambda _: 600.0)
+    told(*[("resubmitting", None)] * 12, ("done", None))
+    _common.wait_for(RUN)
+    assert 1 <= len(asked) <= 4

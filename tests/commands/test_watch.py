@@ -39,18 +39,26 @@ def test_only_runs_that_are_live_or_just_ended_are_watched_unasked(seen, fresh):
     assert watch._is_fresh(seen) is fresh
 
 
-def test_a_scheduler_that_is_silent_is_asked_again_later(monkeypatch, capsys):
+def test_a_scheduler_that_is_silent_is_asked_again_later(monkeypatch):
     def silent(run, now):
         raise Unreachable("connect failure")
 
     monkeypatch.setattr(watch, "keep", silent)
-    kept = watch._keep(RUN, False, {})
-    assert (kept.action, kept.at > clock.now()) == ("waits", True)
-    assert "connect failure" in capsys.readouterr().err
+    kept = watch._keep(RUN, False)
+    assert (kept.action, kept.words, kept.at > clock.now()) == ("waits", "connect failure", True)
+
+
+def test_runs_that_live_cost_no_question_of_their_own(monkeypatch):
+    """One look at all of them; only those for which there is something to do are kept."""
+    monkeypatch.setattr(watch, "lacks_links", lambda view, last: False)
+    looks = [([view("running"), view("failed", HOUR)], [])]
+    monkeypatch.setattr(watch.observe, "survey", lambda runs: looks.pop())
+    live, failed = watch._seen([RUN, RUN])
+    assert (live[1].action, failed[1], looks) == ("live", None, [])
 
 
 def test_the_next_look_is_when_something_is_due_and_no_oftener_than_the_site_wants(monkeypatch):
-    monkeypatch.setattr(watch, "_poll", lambda run: 20.0)
+    monkeypatch.setattr(watch, "poll_s", lambda run: 20.0)
     soon = {RUN.run_id: Kept("waits", "due", clock.now() + 3)}
     later = {RUN.run_id: Kept("waits", "due", clock.now() + 45)}
     assert watch._pause([RUN], soon) == 20.0

@@ -56,19 +56,22 @@ def everything_killed(exa, run):
     _send(processes(run))
 
 
-def _newest(run):
-    """The newest committed checkpoint that has its parity, None while there is none."""
-    whole = [p for p in run.glob("checkpoints/step-*") if (p / "exa-parity/INDEX.json").exists()]
-    return max(whole, default=None)
+def _protected(exa, run, count=1):
+    """The run's committed checkpoints that have their parity, the newest last, once there are so
+    many: a fault that finds nothing to harm would prove nothing."""
+
+    def whole():
+        found = sorted(run.glob("checkpoints/step-*"))
+        found = [p for p in found if (p / "exa-parity/INDEX.json").exists()]
+        return found if len(found) >= count else None
+
+    return exa.wait_until(whole)
 
 
-def _harm(run, change):
+def _harm(exa, run, change):
     """Change a data file of the newest checkpoint; the caller then brings the run down, so that
     the next life meets it."""
-    folder = _newest(run)
-    victim = random.choice(sorted(folder.glob("data-*.exa"))) if folder else None
-    if victim:
-        change(victim)
+    change(random.choice(sorted(_protected(exa, run)[-1].glob("data-*.exa"))))
 
 
 def _flip(path):
@@ -85,39 +88,35 @@ def _zero_a_page(path):
 
 
 def bit_flipped(exa, run):
-    _harm(run, _flip)
+    _harm(exa, run, _flip)
     all_ranks_killed(exa, run)
 
 
 def page_zeroed(exa, run):
-    _harm(run, _zero_a_page)
+    _harm(exa, run, _zero_a_page)
     all_ranks_killed(exa, run)
 
 
 def file_truncated(exa, run):
-    _harm(run, lambda path: os.truncate(path, path.stat().st_size // 2))
+    _harm(exa, run, lambda path: os.truncate(path, path.stat().st_size // 2))
     all_ranks_killed(exa, run)
 
 
 def file_deleted(exa, run):
-    _harm(run, os.unlink)
+    _harm(exa, run, os.unlink)
     supervisor_killed(exa, run)
 
 
 def manifest_deleted(exa, run):
-    folder = _newest(run)
-    if folder:
-        (folder / "MANIFEST.json").unlink()
+    (_protected(exa, run)[-1] / "MANIFEST.json").unlink()
     all_ranks_killed(exa, run)
 
 
 def stale_file(exa, run):
     """An older checkpoint's file in the place of the newest one's."""
-    older = [p for p in sorted(run.glob("checkpoints/step-*")) if (p / "MANIFEST.json").exists()]
-    if len(older) > 1:
-        name = random.choice(sorted(p.name for p in older[-1].glob("data-*.exa")))
-        if (older[-2] / name).exists():
-            (older[-1] / name).write_bytes((older[-2] / name).read_bytes())
+    older, newest = _protected(exa, run, 2)[-2:]
+    victim = random.choice(sorted(newest.glob("data-*.exa")))
+    victim.write_bytes((older / victim.name).read_bytes())
     all_ranks_killed(exa, run)
 
 

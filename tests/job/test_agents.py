@@ -17,7 +17,7 @@ from exa_cli.base.files import write_json
 from exa_cli.job import node, nodes, posts, sweep
 from exa_cli.job.agent import Agent
 from exa_cli.job.node import Post
-from exa_cli.job.nodes import Agents, Here
+from exa_cli.job.nodes import Agents, Here, lost_nodes
 from exa_cli.job.posts import Supervisor
 from exa_cli.staging.copy import Item, checksum
 
@@ -192,7 +192,7 @@ def test_a_killed_agent_is_lost_and_its_nodes_logs_stay_there(post, agents):
     agents.launcher.kill()
     agents.launcher.wait()
     left = agents.tidy([0])
-    assert left.lost == (HOST,)
+    assert left.lost == (), "the supervisor is on that node: it is there"
     assert left.untidy == (f"{HOST}: its agent gave no answer; logs of its ranks stay there",)
     assert (post.scratch / "ranks/000000.log").exists()
 
@@ -255,3 +255,18 @@ def test_a_node_is_tidied_even_when_a_log_cannot_be_saved(post, tmp_path):
     with pytest.raises(FileNotFoundError):
         node.tidy([post], [0], tmp_path / "nowhere")
     assert not post.scratch.exists()
+
+
+@pytest.mark.parametrize(
+    ("mute", "own", "lost"),
+    [
+        (["n2"], "n1", ("n2",)),
+        (["n2", "n3"], "n1", ("n2",)),
+        (["n1", "n2"], "n1", ()),
+        (["n2"], None, ("n2",)),
+        ([], "n1", ()),
+    ],
+)
+def test_a_node_is_lost_when_it_was_mute_before_it_was_told_to_tidy(mute, own, lost):
+    since = {"n1": 100.0, "n2": 90.0, "n3": 99.0}
+    assert lost_nodes(mute, since, 100.0, own) == lost
