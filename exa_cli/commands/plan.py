@@ -43,6 +43,7 @@ def command(
         seen.choice,
         seen.rejected,
         seen.checks,
+        seen.written.request["next"] if seen.written else None,
     )
     if as_json:
         emit(found)

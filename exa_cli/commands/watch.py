@@ -62,7 +62,8 @@ def _fresh(runs: Sequence[RunDir]) -> list[RunDir]:
     """Runs that are worth watching unasked: nobody expects an old one to rise again."""
     views, _ = observe.survey(runs)
     chosen = [view.run for view in views if _is_fresh(view)]
-    say(f"watching {len(chosen)} of {len(runs)} runs; the others are over")
+    over = f"; {len(runs) - len(chosen)} are over" if len(runs) > len(chosen) else ""
+    say(f"watching {len(chosen)} runs{over}" if runs else "there are no runs to watch")
     return chosen
 
 

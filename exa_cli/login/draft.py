@@ -182,7 +182,10 @@ def _next(made: Draft, queue: Queue | None) -> dict[str, str]:
     if made.here:
         return {"by": "never", "why": "the allocation is the user's own: exa resume submits a job"}
     asked = continuing.asked_for(made.run.policy, profile.policy)
-    found = continuing.way(asked, profile.scheduler.kind, profile.preemption, queue)
+    given = made.run.policy.resubmit != AUTO
+    where = ("policy", "resubmit")
+    place = made.doc.where(where) if given else _place(made, *where)
+    found = continuing.way(asked, profile.scheduler.kind, profile.preemption, queue, place)
     return {"by": found.means, "why": found.reason}
 
 

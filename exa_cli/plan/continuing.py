@@ -58,7 +58,13 @@ def asked_for(run: Policy, site: SitePolicy) -> Means:
     return site.resubmit if run.resubmit == AUTO else run.resubmit
 
 
-def way(asked: Means, kind: str, site: Preemption, queue: Queue | None) -> Way:
+def way(
+    asked: Means,
+    kind: str,
+    site: Preemption,
+    queue: Queue | None,
+    where: str = "policy.resubmit",
+) -> Way:
     """Who hands in the next attempt.
 
     | asked | what the site says | who |
@@ -73,19 +79,19 @@ def way(asked: Means, kind: str, site: Preemption, queue: Queue | None) -> Way:
     | auto | that is unknown, and there can be no chain | inside, as far as that goes |
     | auto | it cannot, and there can be no chain | watch |
 
-    Raises Invalid.
+    Raises Invalid; ``where`` is the place that asks.
     """
     no_chain = _no_chain(site, queue)
     if asked == "chain" and no_chain:
         raise Invalid(
             f"no job can be queued ahead here: {no_chain}",
-            where="policy.resubmit",
+            where=where,
             hint='"inside", "watch", or "auto"',
         )
     if asked == "requeue" and kind not in REQUEUES:
         raise Invalid(
             f"the batch system {kind} does not let a job's owner have it started again",
-            where="policy.resubmit",
+            where=where,
             hint='"inside", "chain", "watch", or "auto"',
         )
     if asked != AUTO:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,11 +56,13 @@ def facts(
     choice: Choice | None,
     rejected: Sequence[Rejected],
     checks: Sequence[Check],
+    going_on: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Everything `exa plan` knows, ready for JSON.
 
     ``layout``, ``model`` and ``checkpoint`` are None when the run cannot be laid out, ``queue``
-    when no queue takes it or the site has none. ``doc`` is the run file with its overrides.
+    when no queue takes it or the site has none. ``doc`` is the run file with its overrides,
+    ``going_on`` who hands in the next attempt, and why (`exa_cli.plan.continuing`).
     """
     weighed = sizes(plan) if plan else None
     return {
@@ -73,6 +75,7 @@ def facts(
         "walltime_s": job.walltime_s,
         "queue": _queue(choice) if choice else None,
         "rejected": [asdict(row) for row in rejected],
+        "next": dict(going_on) if going_on else None,
         "layout": _layout(plan, doc) if plan else None,
         "binding": _seats(profile, plan) if plan else None,
         "model": _model(plan, weighed) if plan and weighed else None,
@@ -176,6 +179,8 @@ def _head(found: dict[str, Any]) -> list[str]:
     for number, row in enumerate(rejected):
         label = "rejected" if number == 0 else ""
         lines.append(f"{label:<12}{row['queue']:<{width}}{row['reason']}")
+    if after := found["next"]:
+        lines.append(f"{'goes on':<12}{after['by']}: {after['why']}")
     return lines
 
 

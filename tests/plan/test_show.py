@@ -16,6 +16,7 @@ from exa_cli.sites.choice import Job, choose, refusals
 from exa_cli.sites.schema import read
 from exa_cli.spec import runfile, toml
 
+NEXT = {"by": "chain", "why": "jobs can wait for one another here"}
 GOLDEN = Path(__file__).parent / "golden"
 
 SITE = """
@@ -70,7 +71,9 @@ def facts(nodes: int, *settings: str) -> dict[str, Any]:
     job = Job(nodes, 6 * 3600)
     choice = choose(profile, job) if nodes <= 64 else None
     rejected = choice.rejected if choice else refusals(profile, job)
-    return show.facts(profile, "demo", doc, plan, job, choice, rejected, CHECKS)
+    return show.facts(
+        profile, "demo", doc, plan, job, choice, rejected, CHECKS, NEXT if choice else None
+    )
 
 
 @pytest.mark.parametrize(("name", "nodes"), [("fits", 8), ("refused", 65)])
