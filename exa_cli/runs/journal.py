@@ -157,5 +157,5 @@ def read(run_dir: Path, *, brief: bool = False) -> list[Event]:
 def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # no run yet, or a file where runs would be
         return []

@@ -5,8 +5,8 @@ import sys
 
 SCHEMA = {
     "schema": int, "run": str, "site": dict, "scheduler": str, "nodes": int, "walltime": str,
-    "walltime_s": int, "queue": dict, "rejected": list, "layout": list, "binding": type(None),
-    "model": dict, "checkpoint": dict, "preflight": list,
+    "walltime_s": int, "queue": dict, "rejected": list, "next": dict,
+    "layout": list, "binding": type(None), "model": dict, "checkpoint": dict, "preflight": list,
 }  # fmt: skip
 
 AUTO = ("--set", "train.global_batch=auto")

@@ -327,7 +327,7 @@ def test_a_preempted_run_saves_within_its_grace_and_goes_on_when_there_is_room(t
     start(there, "low", 60, nodes=4, every=1000, **{"resources.queue": "preempt"})
     trains(there, "low", 3)
     urgent = slurm.run("sbatch", "--parsable", "-p", "prod", "-N4", "--exclusive", "-t", "5",
-                       "--wrap", "sleep 20").strip()  # fmt: skip
+                       "-o", os.devnull, "--wrap", "sleep 20").strip()  # fmt: skip
     status = ends(there, "low")
     assert (status["state"], status["step"]) == ("done", 60)
     first, second = status["attempts"]
