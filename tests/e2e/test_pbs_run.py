@@ -172,10 +172,11 @@ def test_on_pbs_a_run_goes_on_after_its_walltime_by_the_job_queued_ahead(there, 
     run = there.run_dir("long")
     there.wait_until(lambda: (run / "attempts/002/lives/1/launch.json").exists(), seconds=200)
     there.wait_until(lambda: there.json("status", "long")["attempts"][1]["first_step"])
-    there.wait_until(lambda: len(there.json("status", "long")["attempts"]) == 3)
+    there.wait_until(lambda: len(there.json("status", "long")["attempts"]) > 2)
     there("cancel", "long")
     there.wait_until(lambda: all(job["state"] == "F" for job in server.all()))
-    first, second, third = there.json("status", "long")["attempts"]
-    assert (first["cause"], third["lives"]) == ("walltime", 0)
+    # A slow machine may be at a later attempt by now; one is always queued ahead and never begins.
+    first, second, *_, ahead = there.json("status", "long")["attempts"]
+    assert (first["cause"], ahead["lives"]) == ("walltime", 0)
     assert second["first_step"] == first["last_step"] + 1
     assert there.json("status", "long")["state"] == "cancelled"
