@@ -41,7 +41,9 @@ GROUP = 8
 """Nodes of a parity group."""
 
 GB = 1e9
-LOCAL = "not built"
+
+HARDWARE_S = 29.0 * 3600 * 128
+"""Seconds a node trains between faults of hardware alone (Kokolis et al. 2024, as the prior)."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Way:
-    """How a run comes back, and whether exa does it."""
+    """How a run comes back, whether exa does it, and when a save can be come back to.
+
+    ``landed_s`` is from when a save begins until it is whole where it would be read from.
+    """
 
     name: str
     built: str
+    landed_s: float
     parts: tuple[Part, ...]
 
 
@@ -74,9 +80,9 @@ class Machine:
 
 @dataclass(frozen=True)
 class Year:
-    """What a simulated time came to; times in seconds."""
+    """What a simulated year came to; times in seconds."""
 
-    interrupts: int
+    recoveries: int
     p50: float
     p99: float
     within: float
@@ -109,11 +115,11 @@ def bytes_over(size: float, name: str, best: float, usual: float, worst: float, 
 
 
 def ways(stored: int, nodes: int, machine: Machine) -> list[Way]:
-    """Three ways back, and for the first what differs when a rank dies and not its node."""
+    """The ways back: what exa does, and what could be built."""
     mine = stored / nodes
     check = mine / machine.hashed / CORES
     checked = Part("check what was read", check, check, 2 * check,
-                   f"xxh3-128 of {mine / GB:.1f} GB on {CORES} cores, measured here")  # fmt: skip
+                   f"xxh3-128 of {mine / GB:.1f} GB on {CORES} cores, one measured")  # fmt: skip
     stale, silent = node_watch.STALE_S, node_watch.SILENT_S
     node_gone = Part("notice a dead node", stale, stale + 2, silent,
                      "exa: ranks fail and its agent is silent, or its agent alone is")  # fmt: skip
@@ -131,19 +137,18 @@ def ways(stored: int, nodes: int, machine: Machine) -> list[Way]:
     rebuilt = Part("rebuild the lost node's part", mine / 40 / GB, pulled / 40,
                    pulled / 40 + pulled * GB / machine.xored,
                    f"parity of {GROUP}, two NICs at 80 %; XOR on one core, measured")  # fmt: skip
-    warm = Part(
-        "abort, fence, communicators", 2, 5, 8, "published and recalled: TrainMover, torchft"
-    )
+    warm = Part("abort, fence, communicators", 2, 5, 8,
+                "assumed; TrainMover's whole recovery: some 20 s, 1,024 GPUs")  # fmt: skip
     kept = Part("notice", 1, 2, 5, "ranks that live see a broken communicator; assumed")
     first = Part("sampler, checks, first step's own", 0.5, 1, 2, "assumed")
     return [
-        Way("a node dies: spare, relaunched, shared copy", "built",
+        Way("a node dies: spare, relaunched, shared copy", "built", shared.usual,
             (node_gone, stop, launch, shared, checked)),
-        Way("a rank dies: relaunched, shared copy", "built",
+        Way("a rank dies: relaunched, shared copy", "built", shared.usual,
             (rank_gone, stop, launch, shared, checked)),
-        Way("a rank dies: relaunched, copies on the nodes", LOCAL,
+        Way("a rank dies: relaunched, copies on the nodes", "not built", local.usual,
             (rank_gone, stop, launch, local, checked)),
-        Way("a node dies: ranks kept, warm spare, parity", "not built",
+        Way("a node dies: ranks kept, warm spare, parity", "not built", local.usual,
             (kept, warm, rebuilt, checked, first)),
     ]  # fmt: skip
 
@@ -177,18 +182,26 @@ def simulated(
         chance: where interrupts and recoveries are drawn from.
     """
     now, kept, recoveries = 0.0, 0.0, []
-    end = days * 86400
+    end, period_s = days * 86400, every_s + cost_s
     while now < end:
-        left = min(float(chance.exponential(mean_s)), end - now)
-        kept += math.floor(left / (every_s + cost_s)) * every_s
-        now += left
-        if now < end:
+        left = float(chance.exponential(mean_s))
+        if now + left >= end:  # nothing strikes again: all work until the end is kept
+            kept += (end - now) * every_s / period_s
+            now = end
+        else:
+            # The k-th save begins after k × W + (k - 1) × C and counts once it has landed.
+            kept += max(0, math.floor((left - way.landed_s + cost_s) / period_s)) * every_s
+            now += left
             took = drawn(way, chance)
             recoveries.append(took)
             while (again := float(chance.exponential(mean_s))) < took:
                 now, took = now + again, drawn(way, chance)
                 recoveries.append(took)
             now += took
+    if not recoveries:
+        raise SystemExit(
+            f"no interrupt in {days:g} days of one every {mean_s / 3600:.1f} h: more --days"
+        )
     seconds = numpy.array(recoveries)
     p50, p99 = (float(q) for q in numpy.quantile(seconds, (0.5, 0.99)))
     return Year(len(recoveries), p50, p99, float((seconds < AIM_S).mean()), 1 - kept / now)
@@ -223,17 +236,17 @@ def main() -> None:
     cost_s = mine / 20 / GB
     print(f"\n{given.days:g} days simulated; a save holds up training for {cost_s:.1f} s (copied "
           "to memory at 20 GB/s), every so often as Daly's formula has it")  # fmt: skip
-    head = f"{'way':<48}{'MTBF':>6}{'every':>7}{'p50':>7}{'p99':>7}{'<30 s':>7}{'lost':>8}"
+    head = f"{'way':<48}{'MTBF':>6}{'every':>7}{'p50':>7}{'p99':>7}{'<30 s':>7}{'of':>7}{'lost':>8}"
     print(f"{head}{'formula':>9}")
-    for mean_h in (interval.prior_s(given.nodes) / 3600, 29.0 * 128 / given.nodes):
+    for mean_h in (interval.prior_s(given.nodes) / 3600, HARDWARE_S / given.nodes / 3600):
         mean_s = mean_h * 3600
         every_s = interval.daly(cost_s, mean_s)
         for way in found:
             # A generator of its own for each row: rows do not hang on their order.
             seen = simulated(way, mean_s, cost_s, every_s, given.days,
                          numpy.random.default_rng(given.seed))  # fmt: skip
-            formula = interval.lost(every_s, cost_s, mean_s, seen.p50)
-            times = f"{seen.p50:>6.0f}s{seen.p99:>6.0f}s{seen.within:>7.0%}"
+            formula = interval.lost(every_s, cost_s, mean_s, seen.p50 + way.landed_s)
+            times = f"{seen.p50:>6.0f}s{seen.p99:>6.0f}s{seen.within:>7.0%}{seen.recoveries:>7,}"
             print(
                 f"{way.name:<48}{mean_h:>5.1f}h{every_s / 60:>6.1f}m{times}"
                 f"{seen.lost:>8.2%}{formula:>9.2%}"

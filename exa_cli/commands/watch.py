@@ -9,7 +9,7 @@ import click
 
 from exa_cli.base import clock
 from exa_cli.base.errors import ExaError, RunFailed, Unreachable
-from exa_cli.base.talk import say
+from exa_cli.base.talk import say, warn
 from exa_cli.commands import _complete
 from exa_cli.commands._common import LIVE, emit, json_option, poll_s
 from exa_cli.login import observe
@@ -60,10 +60,12 @@ def command(runs: tuple[str, ...], once: bool, now: bool, as_json: bool) -> None
 
 def _fresh(runs: Sequence[RunDir]) -> list[RunDir]:
     """Runs that are worth watching unasked: nobody expects an old one to rise again."""
-    views, _ = observe.survey(runs)
+    views, broken = observe.survey(runs)
     chosen = [view.run for view in views if _is_fresh(view)]
-    over = f"; {len(runs) - len(chosen)} are over" if len(runs) > len(chosen) else ""
+    over = f"; {len(views) - len(chosen)} are over" if len(views) > len(chosen) else ""
     say(f"watching {len(chosen)} runs{over}" if runs else "there are no runs to watch")
+    for each in broken:
+        warn(f"{each.run.run_id} is not watched: {each.error}")
     return chosen
 
 

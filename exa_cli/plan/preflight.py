@@ -259,6 +259,8 @@ def _room(
     place = facts.run_place
     if place is None:
         return Check(name, "not checked", f"{words}; what is free was not looked at")
+    if place.trouble:
+        return Check(name, "not checked", f"{words}; there is no folder of runs to look at")
     if free is None and place.unseen:
         says = f"{words}; what is free is unknown: {place.unseen}"
         return Check(name, "warning", says, place.there)

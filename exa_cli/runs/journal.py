@@ -157,5 +157,7 @@ def read(run_dir: Path, *, brief: bool = False) -> list[Event]:
 def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):  # no run yet, or a file where runs would be
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.lexists(folder):
+            raise  # something that is no journal is in its place
         return []

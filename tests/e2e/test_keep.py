@@ -1,5 +1,6 @@
 """A run goes on by itself: in its allocation, by the ending job, or by whoever watches it."""
 
+import shutil
 import signal
 
 import pytest
@@ -92,6 +93,15 @@ def test_a_run_that_keeps_no_step_is_stopped_and_says_so(exa):
     assert "2 failures in a row" in answer["next"]["reason"]
     assert exa.code("watch", "loop") == 8
     assert len(exa.json("status", "loop")["attempts"]) == 1
+
+
+def test_a_run_that_cannot_be_read_is_named_and_not_called_over(exa):
+    torn = exa.home / "runs" / "torn"
+    torn.mkdir(parents=True)
+    (torn / "journal").write_text("in its place")
+    said = exa("watch").stderr
+    assert "watching 0 runs\n" in said and "torn is not watched: the journal is gone" in said
+    shutil.rmtree(torn)
 
 
 def test_what_a_user_cancelled_is_never_handed_in_again(exa):

@@ -166,7 +166,7 @@ def test_where_nodes_have_no_commands_a_job_queued_ahead_ends_itself(there, serv
 def test_on_pbs_a_run_goes_on_after_its_walltime_by_the_job_queued_ahead(there, server):
     more = {
         "train.steps": 100000, "policy.stop_before": '"00:00:20"',
-        "resources.walltime": '"00:00:40"',
+        "resources.walltime": '"00:01:00"',
     }  # fmt: skip
     there.submit("long", settings=chain(there, **more))
     run = there.run_dir("long")

@@ -231,6 +231,13 @@ def test_free_space_that_cannot_be_told_is_a_warning() -> None:
         assert check.verdict == "warning" and "unknown: /runs: Disk quota exceeded" in check.says
 
 
+def test_where_no_run_can_be_nothing_is_said_of_the_filesystem() -> None:
+    nowhere = replace(HERE, trouble="/runs is a file", free_bytes=None, free_files=None)
+    for name in ("space", "files"):
+        check = one(name, run_place=nowhere)
+        assert check.verdict == "not checked" and "no folder of runs to look at" in check.says
+
+
 def test_a_filesystem_that_counts_no_files_is_not_checked_for_them() -> None:
     assert one("files", run_place=replace(HERE, free_files=None)).verdict == "not checked"
 

@@ -35,6 +35,17 @@ def test_a_bad_line_that_is_not_the_last_is_damage(run_dir):
     assert caught.value.where.endswith(":1")
 
 
+def test_where_no_run_can_be_there_are_no_events(tmp_path):
+    (tmp_path / "runs").write_text("in the way")
+    assert journal.read(tmp_path / "runs" / "mine") == []
+
+
+def test_a_file_in_a_journals_place_is_not_an_empty_journal(tmp_path):
+    (tmp_path / "journal").write_text("")
+    with pytest.raises(NotADirectoryError):
+        journal.read(tmp_path)
+
+
 def test_two_writers_never_share_a_file(run_dir):
     with Journal(run_dir, "login-1"), pytest.raises(FileExistsError):
         Journal(run_dir, "login-1")
