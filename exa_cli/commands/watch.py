@@ -73,8 +73,8 @@ def _is_fresh(view: View) -> bool:
     last = view.state.current
     if view.state.state != "failed" or last is None:
         return view.state.state in LIVE
-    recent = last.ended is not None and clock.now() - last.ended < DAY_S
-    return last.then is None and recent
+    ended = last.ended or observe.last_sign(view, last.attempt)
+    return last.then is None and clock.now() - ended < DAY_S
 
 
 def _json(kept: Kept) -> dict[str, str | None]:

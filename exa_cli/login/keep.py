@@ -98,7 +98,7 @@ def _hands(run: RunDir, last: Attempt) -> Mapping[str, str]:
 
 
 def _go_on(view: View, last: Attempt, then: dict[str, Any], now: bool) -> Kept:
-    run, due = view.run, (last.ended or clock.now()) + then["wait_s"]
+    run, due = view.run, last.due(then["wait_s"], clock.now())
     if again := _started_again(view, last, now):
         return again
     if due > clock.now() and not now:

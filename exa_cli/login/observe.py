@@ -249,10 +249,10 @@ def goodput(view: View) -> float | None:
 def _spans(view: View) -> Iterable[float]:
     for attempt in view.state.attempts:
         if attempt.started is not None:
-            yield max(0.0, (attempt.ended or _last_sign(view, attempt.attempt)) - attempt.started)
+            yield max(0.0, (attempt.ended or last_sign(view, attempt.attempt)) - attempt.started)
 
 
-def _last_sign(view: View, attempt: str) -> float:
+def last_sign(view: View, attempt: str) -> float:
     """When an attempt without a recorded end was last heard of; now while it runs."""
     current = view.state.current
     if view.state.state == "running" and current and current.attempt == attempt:
@@ -275,8 +275,8 @@ def coming_next(view: View, step: int | None) -> Next | None:
     """What comes next: by exa itself where that was decided, else what the user can do."""
     last = view.state.current
     then = last.then if last and last.state == "ended" else None
-    if then and view.state.state == "resubmitting":
-        at = clock.iso(((last and last.ended) or clock.now()) + then["wait_s"])
+    if last and then and view.state.state == "resubmitting":
+        at = clock.iso(last.due(then["wait_s"], clock.now()))
         return Next("resubmit", at, f"after {then['reason']}, {begins(step)}; {_who(view, last)}")
     stopped = then["reason"] if then and then["action"] == "stop" else None
     return after(view.state.cause, view.state.state, step, stopped)

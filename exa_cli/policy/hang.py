@@ -6,13 +6,17 @@ heard of goes forward any more, and who is to blame is another question.
 | what is seen | verdict |
 |---|---|
 | no rank is heard of | none: silence is not known to be standing still |
-| one of those heard of went forward within its phase's limit | none |
+| one of those heard of went forward within what the hindmost of them may take | none |
 | none did | hang |
+
+The hindmost are whom all wait for: those furthest back in the order step, its validation, next
+step. Another's validation takes long because they never came to it. A save is in no such order,
+since each rank waits for its own: of ranks equally far the one that may take longest counts.
 
 | who is blamed | when |
 |---|---|
 | ranks that nobody hears of while others stand still | there are some |
-| ranks that are behind in step | not all have the same |
+| ranks that are behind, in the same order | not all are equally far |
 | ranks in another phase than most | not all are in the same |
 | all | else |
 
@@ -23,7 +27,7 @@ steps, once 200 are known, and never less than the floor; before that, what a fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 FIRST_S = 1800.0
@@ -100,8 +104,9 @@ def judge(marks: Mapping[int, Mark], now: float, allowed: Mapping[str, Limit]) -
     heard = {rank: m for rank, m in marks.items() if now - m.heard <= HEARD_S}
     if not heard:
         return None
-    last, mark = max(heard.items(), key=lambda item: item[1].moved)
-    still, most = now - mark.moved, allowed.get(mark.phase, allowed["step"])
+    last = max(heard, key=lambda rank: heard[rank].moved)
+    still, mark = now - heard[last].moved, _hindmost(heard.values(), allowed)
+    most = _allowed(mark, allowed)
     if still <= most.seconds:
         return None
     blamed = _blamed(marks, heard)
@@ -113,11 +118,29 @@ def judge(marks: Mapping[int, Mark], now: float, allowed: Mapping[str, Limit]) -
     return Hang(blamed, f"{words} stood still, the last to move was rank {last}")
 
 
+def _position(mark: Mark) -> tuple[int, bool]:
+    """How far a rank has come: what follows a step carries the step's number."""
+    return mark.step, mark.phase == "validate"
+
+
+def _hindmost(marks: Collection[Mark], allowed: Mapping[str, Limit]) -> Mark:
+    """Of those furthest back, the one whose phase may take longest."""
+    back = min(map(_position, marks))
+    return max(
+        (mark for mark in marks if _position(mark) == back),
+        key=lambda mark: _allowed(mark, allowed).seconds,
+    )
+
+
+def _allowed(mark: Mark, allowed: Mapping[str, Limit]) -> Limit:
+    return allowed.get(mark.phase, allowed["step"])
+
+
 def _blamed(marks: Mapping[int, Mark], heard: Mapping[int, Mark]) -> tuple[int, ...]:
     if unheard := sorted(set(marks) - set(heard)):
         return tuple(unheard)
-    newest = max(mark.step for mark in marks.values())
-    if behind := sorted(rank for rank, mark in marks.items() if mark.step < newest):
+    newest = max(map(_position, marks.values()))
+    if behind := sorted(rank for rank, mark in marks.items() if _position(mark) < newest):
         return tuple(behind)
     usual = Counter(mark.phase for mark in marks.values()).most_common(1)[0][0]
     apart = sorted(rank for rank, mark in marks.items() if mark.phase != usual)

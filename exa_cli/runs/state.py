@@ -41,6 +41,7 @@ class Attempt:
 
     Attributes:
         then: what its supervisor, or an exa on the login node, decided to come after its end.
+        decided: when that was said.
         ahead: whether it was queued ahead of time, to wait for the end of the one before.
         withdrawn: whether exa took it back before it began.
     """
@@ -60,8 +61,15 @@ class Attempt:
     source: str = "journal"
     age_s: float = 0.0
     then: dict[str, Any] | None = None
+    decided: float | None = None
     ahead: bool = False
     withdrawn: bool = False
+
+    def due(self, wait_s: float, now: float) -> float:
+        """When the next one may begin: so many seconds after the end. Where nobody knows when that
+        was, after it was decided, or after ``now`` while nothing is."""
+        known = (t for t in (self.ended, self.decided) if t is not None)
+        return next(known, now) + wait_s
 
 
 @dataclass(frozen=True)
@@ -262,6 +270,7 @@ def _attempt(facts: _Facts, seen: Observed | None) -> Attempt:
         source=source,
         age_s=age,
         then=told.fields.get("then") if told else None,
+        decided=told.t if told and told.fields.get("then") else None,
         ahead=bool(accepted and accepted.fields.get("ahead")),
         withdrawn=closed is not None and not _final(closed, intent),
     )

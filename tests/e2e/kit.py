@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -123,6 +124,29 @@ def processes(run_dir, *words):
             if process and proc.alive(process) and all(w in command_line(pid) for w in words):
                 found.append(process)
     return found
+
+
+def stop_in_a_step(exa, victim):
+    """Stop a rank while it is in a step: what a part of a validation or of a save may take is
+    minutes, which no test waits for. A rank that is gone meanwhile is let be."""
+
+    def stopped():
+        proc.send(victim, signal.SIGSTOP)
+        exa.wait_until(lambda: (seen := proc.stat(victim.pid)) is None or seen.state in "TZX")
+        if not proc.alive(victim) or phase(exa, victim.pid) == "step":
+            return True
+        return not proc.send(victim, signal.SIGCONT)
+
+    exa.wait_until(stopped)
+
+
+def phase(exa, pid):
+    """What a rank says it is in, by its heartbeat; None when it says nothing."""
+    for path in (exa.home / "tmp").glob("exa-*/*/runs/*/*/heartbeat/*.json"):
+        beat = json.loads(path.read_text())
+        if beat["pid"] == pid:
+            return beat["phase"]
+    return None
 
 
 def command_line(pid):

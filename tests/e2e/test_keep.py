@@ -4,7 +4,7 @@ import shutil
 import signal
 
 import pytest
-from kit import last_state, processes
+from kit import last_state, processes, runner, stop_in_a_step
 
 from exa_cli.base import proc
 
@@ -42,14 +42,16 @@ def test_a_killed_rank_costs_a_life_and_no_job_and_the_state_is_that_of_a_whole_
     assert "rank-failure" in exa("report", "hurt").stdout
 
 
-def test_without_its_supervisor_a_run_goes_on_as_soon_as_it_is_watched(exa):
+def test_when_nothing_is_left_of_its_job_a_run_goes_on_as_soon_as_it_is_watched(exa):
+    """As after a power cut: nobody told the end, nor when it was."""
     exa.submit("orphan")
     run = trained(exa, "orphan", 6)
-    kill(processes(run, "exa_cli job"))
+    kill(runner(exa) + processes(run))
     exa.wait_until(lambda: not processes(run))
     answer = exa.json("status", "orphan")
     assert (answer["state"], answer["next"]["action"]) == ("failed", "resume")
-    exa("watch", "orphan")
+    assert answer["attempts"][0]["ended"] is None
+    assert "watching 1 runs\n" in exa("watch").stderr
     assert causes(exa, "orphan") == [("ended", "unknown"), ("ended", "finished")]
     assert "unknown, then resubmit" in exa("report", "orphan").stdout
 
@@ -143,7 +145,7 @@ def test_a_stopped_rank_is_found_named_and_replaced_with_all_stacks_saved(exa):
     exa.submit("stuck", settings={"policy.hang": '"00:00:08"'})
     run = trained(exa, "stuck", 6)
     victim = processes(run, "exa_train")[0]
-    proc.send(victim, signal.SIGSTOP)
+    stop_in_a_step(exa, victim)
     answer = exa.settle("stuck")
     assert (answer["state"], answer["attempts"][0]["lives"]) == ("done", 2)
     (life, _) = exa.json("report", "stuck")["lives"]

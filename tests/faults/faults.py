@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 
-from kit import processes, runner
+from kit import processes, runner, stop_in_a_step
 
 from exa_cli.base import proc
 
@@ -27,7 +27,7 @@ def rank_killed(exa, run):
 
 
 def rank_stopped(exa, run):
-    _send(random.sample(processes(run, "exa_train"), 1), signal.SIGSTOP)
+    stop_in_a_step(exa, random.choice(processes(run, "exa_train")))
 
 
 def all_ranks_killed(exa, run):

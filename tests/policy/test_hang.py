@@ -44,7 +44,8 @@ def test_when_none_goes_forward_they_hang():
     [
         ({0: mark(still=99), 1: mark(still=99, silent=99)}, (1,)),
         ({0: mark(still=99), 1: mark(6, still=99), 2: mark(still=99)}, (1,)),
-        ({0: mark(still=99), 1: mark(phase="validate", still=99), 2: mark(still=99)}, (1,)),
+        ({0: mark(still=99), 1: mark(phase="validate", still=99), 2: mark(still=99)}, (0, 2)),
+        ({0: mark(still=999), 1: mark(phase="checkpoint", still=999), 2: mark(still=999)}, (1,)),
         ({0: mark(still=99), 1: mark(still=99)}, (0, 1)),
     ],
 )
@@ -57,6 +58,20 @@ def test_each_row_of_the_table_of_blame(marks, blamed):
 def test_what_goes_forward_in_parts_or_comes_up_may_take_longer(phase, least):
     assert judge({0: mark(phase=phase, still=least - 1)}, NOW, ALLOWED) is None
     assert judge({0: mark(phase=phase, still=least + 1)}, NOW, ALLOWED)
+
+
+@pytest.mark.parametrize(("ahead", "step"), [("validate", 7), ("validate", 4), ("checkpoint", 4)])
+def test_who_waits_in_a_long_part_for_one_in_a_step_waits_no_longer_than_that(ahead, step):
+    others = {0: mark(7, ahead, still=70), 2: mark(7, ahead, still=70)}
+    found = judge({**others, 1: mark(step, still=80)}, NOW, ALLOWED)
+    assert found.ranks == (1,) and f"in step after step {step} (limit 60 s" in found.words
+    assert judge({**others, 1: mark(7, ahead, still=80)}, NOW, ALLOWED) is None
+    assert judge({**others, 1: mark(step, still=59)}, NOW, ALLOWED) is None
+
+
+def test_a_rank_that_waits_for_its_own_save_gives_all_the_time_of_a_save():
+    saves = {0: mark(still=99), 1: mark(phase="checkpoint", still=99)}
+    assert judge(saves, NOW, ALLOWED) is None
 
 
 def test_a_steps_limit_is_the_users_or_learnt_and_never_below_the_floor():

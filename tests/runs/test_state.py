@@ -139,6 +139,17 @@ def test_a_decision_made_on_the_login_node_counts_where_the_supervisor_left_none
     assert folded.state == "resubmitting"
 
 
+def test_the_next_is_due_at_one_time_though_nobody_knows_when_the_last_ended():
+    """Else it would be due a little later whenever somebody looks, and never begin."""
+    story = Story().accepted().job("life").login("decided", then=RESUBMIT)
+    last = story.fold(_001=Observed("ended", cause="unknown")).current
+    assert last.ended is None and last.due(5.0, now=100.0) == last.due(5.0, now=200.0) == 8.0
+    known = story.fold(_001=Observed("ended", cause="unknown", ended=2.5)).current
+    assert known.due(5.0, now=100.0) == 7.5
+    undecided = Story().accepted().job("life").fold(_001=Observed("ended", cause="unknown"))
+    assert undecided.current.due(5.0, now=100.0) == 105.0
+
+
 def test_jobs_queued_ahead_do_not_hide_the_one_that_runs_or_how_it_ended():
     story = link(Story().accepted().job("life"), "002")
     assert story.fold(_001=Observed("running"), _002=Observed("queued")).state == "running"
